@@ -1,0 +1,1 @@
+"""Compression: pruning and quantization of models; knows models and batch iterators, no `Task`."""

@@ -1,0 +1,1 @@
+"""Pruning: one algorithm, one file."""

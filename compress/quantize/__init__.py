@@ -1,0 +1,1 @@
+"""Quantization: one algorithm, one file."""

@@ -1,0 +1,1 @@
+"""Conversion between model formats, and loading of every format the host accepts."""

@@ -1,0 +1,1 @@
+"""Device apps: they import `edge` only (door lock and voice assistant follow in later issues)."""

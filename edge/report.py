@@ -1,0 +1,232 @@
+"""report.json as types (schema edgetool.report/1). None means "not measured" and prints as that."""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCHEMA = "edgetool.report/1"
+
+Split = Literal["train", "val", "test"]
+DropVerdict = Literal["pass", "fail", "unresolved"]
+SpeedVerdict = Literal["faster", "not_slower", "slower", "inconclusive"]
+Status = Literal["measured", "emulated", "estimated"]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The machine a figure was measured on."""
+
+    cpu: str
+    cores: int
+    load: float
+    governor: str | None
+    os: str
+    python: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """The task a report is about; `sha256` covers every split and the preprocessing."""
+
+    name: str
+    metric: str
+    direction: Literal["higher", "lower"]
+    n_train: int
+    n_val: int
+    n_test: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a candidate must meet; None is no limit. `max_drop` is in the unit of the metric's drop
+    (a fraction: 0.01 is one point, or one percent where the drop is relative)."""
+
+    max_drop: float | None = None
+    max_size_bytes: int | None = None
+    max_p95_ms: float | None = None
+    max_rss_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The metric's value on one split with its two-sided 95 % interval."""
+
+    metric: str
+    value: float
+    n: int
+    split: Split
+    ci95: Interval
+
+
+@dataclass(frozen=True)
+class Drop:
+    """How much worse than the baseline, on the same examples. Positive is worse.
+
+    `upper95` is the one-sided 95 % upper bound that the gate compares with the limit;
+    `n_needed` is the number of examples at which these rates would pass, where `verdict` is unresolved.
+    """
+
+    value: float
+    unit: str
+    upper95: float
+    ci95: Interval
+    method: str
+    n: int
+    verdict: DropVerdict
+    n_needed: int | None = None
+
+
+@dataclass(frozen=True)
+class FallbackOp:
+    """An operation that did not run where it was asked to, and why."""
+
+    op: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the operations of a model really ran, from the runtime's own record."""
+
+    requested: str
+    actual: str
+    ops_offloaded: int
+    ops_total: int
+    fallback_ops: tuple[FallbackOp, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Latency of one candidate on one engine, delegate and thread count.
+
+    `ratio` is candidate time over baseline time on the same engine, delegate and threads
+    (below 1 is faster), with a bootstrap interval over interleaved blocks.
+    """
+
+    engine: str
+    delegate: str
+    threads: int
+    status: Status
+    load_ms: float
+    first_ms: float
+    n: int
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p95_upper_ms: float
+    p99_ms: float
+    ratio: float | None
+    ratio_ci95: Interval | None
+    verdict: SpeedVerdict | None
+    placement: Placement
+    peak_rss_bytes: int | None = None
+    arena_bytes: int | None = None
+    joules_per_inference: float | None = None
+    energy_method: str | None = None
+    throttled: bool | None = None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Outputs on golden vectors against a reference model. `first_divergence` names the first
+    output that is out of tolerance, or None; `sqnr_db` is 10 log10(signal power / error power)."""
+
+    reference: str
+    max_abs: float
+    max_lsb: float | None
+    sqnr_db: float | None
+    argmax_agreement: float | None
+    first_divergence: str | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that could not be done, and why."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a candidate may ship; `failed_limits` are sentences, empty where it may."""
+
+    ship: bool
+    failed_limits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One file that came out of a sequence of passes, and all that is known of it."""
+
+    id: str
+    steps: tuple[str, ...]
+    format: str
+    file: str
+    sha256: str
+    size_bytes: int
+    gzip_bytes: int
+    stored_bytes: int | None = None
+    params: int | None = None
+    macs: int | None = None
+    accuracy: tuple[Accuracy, ...] = ()
+    drop: tuple[Drop, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    parity: Parity | None = None
+    skipped: tuple[Skipped, ...] = ()
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything one run found out. `chosen` is the id of the candidate that ships, or None."""
+
+    edgetool: str
+    environment: Environment
+    task: TaskInfo
+    limits: Limits
+    target: str
+    seed: int
+    baseline: Candidate
+    candidates: tuple[Candidate, ...]
+    chosen: str | None
+    skipped: tuple[Skipped, ...] = ()
+    schema: str = field(default=SCHEMA)
+
+
+def to_json(value: Any) -> str:
+    """A dataclass (or plain data) as indented JSON with a trailing newline."""
+    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    return json.dumps(plain, indent=2, allow_nan=False) + "\n"
+
+
+def from_plain(kind: Any, data: Any) -> Any:
+    """Rebuild a value of type `kind` (dataclass, tuple, dict, union, plain) from decoded JSON.
+
+    Raises:
+        TypeError: a dataclass lacks a field or has one that its type does not know.
+    """
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        unknown = sorted(set(data) - set(hints))
+        if unknown:
+            raise TypeError(f"{kind.__name__} has no field {unknown[0]!r}")
+        return kind(**{name: from_plain(hints[name], value) for name, value in data.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if data is None:
+            return None
+        return from_plain(next(a for a in arguments if a is not type(None)), data)
+    if origin is tuple:
+        items = arguments[:1] * len(data) if arguments[-1] is Ellipsis else arguments
+        return tuple(from_plain(item, value) for item, value in zip(items, data, strict=True))
+    if origin is dict:
+        return {name: from_plain(arguments[1], value) for name, value in data.items()}
+    return data

@@ -1,0 +1,1 @@
+"""Host side: recipes, passes, pipeline, verification, reports and the command line."""

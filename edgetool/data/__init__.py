@@ -1,0 +1,1 @@
+"""The forms of DATA: folders, .npz, .csv, task.py and built-in tasks."""

@@ -1,0 +1,1 @@
+"""Verification: accuracy gate, latency race, parity (design section 6)."""
