@@ -45,7 +45,8 @@ class TaskInfo:
 @dataclass(frozen=True)
 class Limits:
     """What a candidate must meet; None is no limit. `max_drop` is in the unit of the metric's drop
-    (a fraction: 0.01 is one point, or one percent where the drop is relative)."""
+    (a fraction: 0.01 is one point, or one percent where the drop is relative).
+    """
 
     max_drop: float | None = None
     max_size_bytes: int | None = None
@@ -66,7 +67,8 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Drop:
-    """How much worse than the baseline, on the same examples. Positive is worse.
+    """How much worse than the baseline, on the same examples. Positive is worse. `unit` is "points" (percentage
+    points), "relative" (a fraction of the baseline's value) or "dB".
 
     `upper95` is the one-sided 95 % upper bound that the gate compares with the limit;
     `n_needed` is the number of examples at which these rates would pass, where `verdict` is unresolved.
@@ -135,7 +137,8 @@ class Measurement:
 @dataclass(frozen=True)
 class Parity:
     """Outputs on golden vectors against a reference model. `first_divergence` names the first
-    output that is out of tolerance, or None; `sqnr_db` is 10 log10(signal power / error power)."""
+    output that is out of tolerance, or None; `sqnr_db` is 10 log10(signal power / error power).
+    """
 
     reference: str
     max_abs: float
@@ -164,7 +167,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One file that came out of a sequence of passes, and all that is known of it."""
+    """One file that came out of a sequence of passes, and all that is known of it.
+
+    `accuracy` and `drop` are on `test` where the candidate was confirmed there, else on `val`
+    (`accuracy.split` says which); `val_accuracy` and `val_drop` are what it was chosen by.
+    """
 
     id: str
     steps: tuple[str, ...]
@@ -176,8 +183,10 @@ class Candidate:
     stored_bytes: int | None = None
     params: int | None = None
     macs: int | None = None
-    accuracy: tuple[Accuracy, ...] = ()
-    drop: tuple[Drop, ...] = ()
+    accuracy: Accuracy | None = None
+    drop: Drop | None = None
+    val_accuracy: Accuracy | None = None
+    val_drop: Drop | None = None
     measurements: tuple[Measurement, ...] = ()
     parity: Parity | None = None
     skipped: tuple[Skipped, ...] = ()
@@ -202,9 +211,8 @@ class Report:
 
 
 def to_json(value: Any) -> str:
-    """A dataclass (or plain data) as indented JSON with a trailing newline."""
-    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-    return json.dumps(plain, indent=2, allow_nan=False) + "\n"
+    """Dataclasses and plain data, nested in any way, as indented JSON with a trailing newline."""
+    return json.dumps(value, indent=2, allow_nan=False, default=dataclasses.asdict) + "\n"
 
 
 def from_plain(kind: Any, data: Any) -> Any:
@@ -212,6 +220,7 @@ def from_plain(kind: Any, data: Any) -> Any:
 
     Raises:
         TypeError: a dataclass lacks a field or has one that its type does not know.
+
     """
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)

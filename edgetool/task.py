@@ -38,7 +38,8 @@ class Examples(Protocol):
 @dataclass(frozen=True)
 class Task:
     """What a model is for. `preprocess` maps each input's name to what turns a raw file into it;
-    `labels` are the names of the classes, empty where the task is not a classification."""
+    `labels` are the names of the classes, empty where the task is not a classification.
+    """
 
     name: str
     train: Examples
@@ -47,10 +48,12 @@ class Task:
     metric: Metric
     preprocess: Mapping[str, Preprocess]
     labels: tuple[str, ...]
-    sha256: str
+    sha256: str = ""
 
 
-def batches(examples: Examples, size: int, order: npt.NDArray[np.int64] | None = None) -> Iterator[tuple[Batch, npt.NDArray[Any]]]:
+def batches(
+    examples: Examples, size: int, order: npt.NDArray[np.int64] | None = None
+) -> Iterator[tuple[Batch, npt.NDArray[Any]]]:
     """The examples in batches of `size` (the last may be smaller), in `order` where one is given."""
     indices = np.arange(examples.n) if order is None else order
     for start in range(0, len(indices), size):

@@ -1,15 +1,19 @@
 """Engines: one runtime each behind one small Protocol. `open_engine` picks the one for a format."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from edge.errors import BadData, BadModel, BadRecipe, UnknownName
 from edge.report import Placement
-from edge.tensors import TensorSpec
+from edge.tensors import TensorSpec, dequantize, quantize
 
 Feeds = Mapping[str, npt.NDArray[Any]]
+
+FORMATS = ("fake", "onnx", "tflite")
 
 
 class Engine(Protocol):
@@ -17,7 +21,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """"litert", "onnxruntime", …"""
+        """The runtime: "litert", "onnxruntime" or "fake"."""
         ...
 
     @property
@@ -35,3 +39,77 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def open_engine(model: Path | bytes, format: str, *, threads: int = 1, delegate: str = "cpu") -> Engine:  # noqa: A002  # the word that Artifact and the reports use
+    """Load a model file, or a model's bytes, into the runtime for its format ("tflite", "onnx", "fake").
+
+    A dynamic batch dimension becomes 1. Inputs and outputs carry the names of the model's
+    signature where it has one, else its tensors' names.
+
+    Raises:
+        BadModel: the file is missing, or the runtime does not take it (its reason in one line).
+        RuntimeMissing: the runtime for this format is not installed.
+        UnknownName: no such format or delegate.
+        BadRecipe: fewer than 1 thread.
+
+    """
+    if threads < 1:
+        raise BadRecipe(f"threads is {threads}: a runtime needs at least 1")
+    if isinstance(model, Path) and not model.is_file():
+        raise BadModel(f"no model file at {model}")
+    if format == "tflite":
+        from edge.engines.litert import LiteRTEngine
+
+        return LiteRTEngine(model, threads, delegate)
+    if format == "onnx":
+        from edge.engines.onnx import ONNXRuntimeEngine
+
+        return ONNXRuntimeEngine(model, threads, delegate)
+    if format == "fake":
+        from edge.engines.fake import FakeEngine
+
+        return FakeEngine(model, delegate)
+    raise UnknownName("model format", format, FORMATS)
+
+
+def import_runtime(format: str) -> None:  # noqa: A002  # as above
+    """Import the runtime for a format, so that the time to load a model does not count the import.
+
+    Raises:
+        RuntimeMissing: it is not installed.
+        UnknownName: no such format.
+
+    """
+    if format == "tflite":
+        from edge.engines.litert import interpreter_class
+
+        interpreter_class()
+    elif format == "onnx":
+        from edge.engines.onnx import runtime
+
+        runtime()
+    elif format != "fake":
+        raise UnknownName("model format", format, FORMATS)
+
+
+def predict(engine: Engine, feeds: Feeds) -> dict[str, npt.NDArray[Any]]:
+    """Real inputs to real outputs: floats are quantized as the inputs ask, quantized outputs become float32.
+
+    Arrays that already have the input's dtype pass unchanged, as do outputs without quantization.
+
+    Raises:
+        BadData: the feeds do not fit the model, or hold NaN where the input is quantized.
+
+    """
+    native = dict(feeds)
+    for spec in engine.inputs:
+        values = native.get(spec.name)
+        if values is None or values.dtype.kind != "f":
+            continue
+        if spec.quantization is not None and np.isnan(values).any():
+            raise BadData(f"input {spec.name!r} contains NaN, which no {spec.dtype} value stands for")
+        if spec.quantization is not None or np.dtype(spec.dtype).kind == "f":
+            native[spec.name] = quantize(values, spec)
+    outputs = engine.run(native)
+    return {spec.name: dequantize(outputs[spec.name], spec) for spec in engine.outputs}

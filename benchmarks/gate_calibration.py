@@ -1,0 +1,178 @@
+"""How often the gates are wrong: the accuracy gate on simulated pairs of models, the speed gate on real races.
+
+    python -m benchmarks.gate_calibration            both in full (hours); writes results/gate_calibration.json
+    python -m benchmarks.gate_calibration --slice    a hundredth of it, for CI; writes nothing
+    … --part accuracy | speed                        one half; the other's figures in the result file are kept
+
+Accuracy: a model whose true drop equals the limit may pass at most 6 % of the time; power is how often a model that is
+as good as the baseline, and differs from it as much, passes. Every simulation calls the product's own `drop`.
+Speed: the same file raced against itself may be called faster or slower at most 2 % of the time; the file with 10 %
+added to each call must be called slower at least 90 % of the time.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# One thread a process: the arrays are small, and BLAS threads of several workers would fight for the cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.figures import RESULTS, Figure, write
+from edge.report import from_plain
+from edgetool.metrics import metric
+from edgetool.verify import accuracy_gate, score_interval
+
+Array = npt.NDArray[Any]
+# (baseline outputs, candidate outputs, labels)
+Pair = tuple[Array, Array, Array]
+Simulate = Callable[[np.random.Generator, int, float], Pair]
+
+MOST_PASSES = 0.06
+LIMITS = {200: 0.05, 1000: 0.02, 10000: 0.01}
+SIMULATIONS = 20000
+POWER_SIMULATIONS = 2000
+CHUNK = 100
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """0/1 outcomes of a baseline with 90 % accuracy; `churn` is the share that gets better and worse alike."""
+
+    churn: float
+    metric: str = "accuracy"
+
+    @property
+    def name(self) -> str:
+        """As it stands in the figures."""
+        return f"accuracy.churn{self.churn * 100:g}pc"
+
+    def __call__(self, rng: np.random.Generator, n: int, drop: float) -> Pair:
+        """[n] outputs; wrong ones that become right are as many as right ones that become wrong, plus `drop`."""
+        right, u = rng.random(n) < 0.9, rng.random(n)
+        after = np.where(right, u >= (self.churn + drop) / 0.9, u < self.churn / 0.1)
+        return right.astype(np.float64), after.astype(np.float64), np.ones(n, np.int64)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A binary detector judged by F1; `churn` is the share of decisions of each kind that flips and is made up for."""
+
+    prevalence: float
+    recall: float
+    false_alarms: float
+    churn: float
+    metric: str = "f1"
+
+    @property
+    def name(self) -> str:
+        """As it stands in the figures."""
+        return f"f1.prevalence{self.prevalence * 100:g}pc.churn{self.churn * 100:g}pc"
+
+    def _lost(self, drop: float) -> float:
+        """The share of hits that the candidate misses for a true drop of F1 by `drop`."""
+        hits, called, actual = self.prevalence * self.recall, self._called(), self.prevalence
+        # F1' = 2 (hits - x) / (called - x + actual) = F1 - drop, solved for x.
+        target = 2 * hits / (called + actual) - drop
+        return (2 * hits - target * (called + actual)) / (2 - target) / hits
+
+    def _called(self) -> float:
+        return self.prevalence * self.recall + (1 - self.prevalence) * self.false_alarms
+
+    def __call__(self, rng: np.random.Generator, n: int, drop: float) -> Pair:
+        """[n] outputs: misses grow by what `drop` needs, false alarms stay as many."""
+        actual, u = rng.random(n) < self.prevalence, rng.random(n)
+        rate = np.where(actual, self.recall, self.false_alarms)
+        before = rng.random(n) < rate
+        lost = np.where(actual, self.churn + self._lost(drop), self.churn)
+        after = np.where(before, u >= lost, u < self.churn * rate / (1 - rate))
+        return before.astype(np.float64), after.astype(np.float64), actual.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Gaussian errors judged by MAE; the candidate's are the baseline's plus noise, or scaled one by one."""
+
+    scaled: bool
+    metric: str = "mae"
+
+    @property
+    def name(self) -> str:
+        """As it stands in the figures."""
+        return "mae.laplace" if self.scaled else "mae.gauss"
+
+    def __call__(self, rng: np.random.Generator, n: int, drop: float) -> Pair:
+        """[n] outputs around labels 0, so that E|candidate| = (1 + drop) E|baseline|."""
+        if self.scaled:
+            before, factor = rng.laplace(size=n), np.exp(0.2 * rng.standard_normal(n) - 0.02)
+            return before, before * factor * (1 + drop), np.zeros(n)
+        shared, own = rng.standard_normal(n), np.sqrt(0.1) * rng.standard_normal((2, n))
+        before, after = shared + own[0], shared + own[1]
+        # On top of equal noise, so that both models differ as much where the true drop is 0.
+        more = np.sqrt(1.1 * ((1 + drop) ** 2 - 1)) * rng.standard_normal(n)
+        return before, after + more, np.zeros(n)
+
+
+Setting = Outcomes | Detection | Regression
+
+SETTINGS: tuple[tuple[Setting, tuple[int, ...]], ...] = (
+    (Outcomes(0.0), (200, 1000, 10000)),
+    (Outcomes(0.01), (200, 1000, 10000)),
+    (Outcomes(0.05), (200, 1000, 10000)),
+    (Regression(scaled=False), (200, 1000, 10000)),
+    (Regression(scaled=True), (200, 1000)),
+    (Detection(0.5, 0.9, 0.1, 0.0), (200, 1000)),
+    (Detection(0.5, 0.9, 0.1, 0.03), (200, 1000, 10000)),
+    (Detection(0.3, 0.85, 0.05, 0.06), (200, 1000)),
+    (Detection(0.1, 0.8, 0.02, 0.02), (200, 1000)),
+)
+
+
+def passes(setting: Setting, n: int, true_drop: float, limit: float, simulations: int, seed: int) -> int:
+    """How many of the simulated pairs pass the product's gate."""
+    rng = np.random.default_rng((seed, n, round(true_drop * 1e6)))
+    judged = metric(setting.metric)
+    passed = 0
+    for _ in range(simulations):
+        baseline, candidate, labels = setting(rng, n, true_drop)
+        passed += accuracy_gate.drop(judged, baseline, candidate, labels, limit, seed=seed).verdict == "pass"
+    return passed
+
+
+def accuracy_figures(simulations: int, power_simulations: int, workers: int) -> list[Figure]:
+    """Level and power of the accuracy gate for every setting."""
+    jobs = [(setting, n, LIMITS[n], what) for setting, sizes in SETTINGS for n in sizes for what in ("level", "power")]
+    figures = []
+    with ProcessPoolExecutor(workers) as pool:
+        for setting, n, limit, what in jobs:
+            started = time.monotonic()
+            total = simulations if what == "level" else power_simulations
+            sizes = [min(CHUNK, total - start) for start in range(0, total, CHUNK)]
+            # Every chunk has a seed of its own, and with it bootstrap weights of its own.
+            chunks = [
+                pool.submit(passes, setting, n, limit if what == "level" else 0.0, limit, size, seed)
+                for seed, size in enumerate(sizes)
+            ]
+            passed = sum(chunk.result() for chunk in chunks)
+            share, ci95 = passed / total, score_interval.wilson(passed, total)
+            name = f"accuracy_gate.{setting.name}.n{n}.limit{limit * 100:g}pc.{what}"
+            goal, met = (f"<= {MOST_PASSES}", share <= MOST_PASSES) if what == "level" else ("reported", True)
+            figures.append(Figure(name, goal, share, "of models pass", ci95, met))
+            print(f"{name}: {share:.4f} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
+    return figures
+
+
+def main() -> int:
+    return 0

@@ -1,0 +1,337 @@
+"""The device's command line: `python -m edge run | verify | info | bench`.
+
+numpy and the runtimes are imported by the command that needs them, so that `--help` is there at once.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.bundle import Bundle, Manifest
+    from edge.engines import Engine
+    from edge.tensors import Array, TensorSpec
+
+SHOWN_VALUES = 16  # of an output; more is a picture or a signal, and is summed up
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, run one command, and return its exit code (design section 4)."""
+    options = _parser().parse_args(arguments)
+    from edge.errors import EdgetoolError
+
+    try:
+        options.command(options)
+        sys.stdout.flush()
+    except EdgetoolError as error:
+        sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader has seen enough; Python would complain again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except Exception:  # noqa: BLE001 - a bug: exit 70 with its traceback
+        import traceback
+
+        traceback.print_exc()
+        return 70
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m edge", description="Run and check a bundle on a device.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a bundle's model on files")
+    run.add_argument("bundle", type=Path, metavar="BUNDLE")
+    run.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures, .wav, .csv, .npy or .npz")
+    run.add_argument("--top", type=_positive, default=1, metavar="N", help="the N most probable classes (1)")
+    run.set_defaults(command=_run)
+
+    verify = commands.add_parser("verify", help="check every hash and replay the golden vectors")
+    verify.add_argument("bundle", type=Path, metavar="BUNDLE")
+    verify.set_defaults(command=_verify)
+
+    info = commands.add_parser("info", help="say what is in a bundle")
+    info.add_argument("bundle", type=Path, metavar="BUNDLE")
+    info.set_defaults(command=_info)
+
+    bench = commands.add_parser("bench", help="time a model in a clean process")
+    bench.add_argument("model", type=Path, metavar="BUNDLE|MODEL", help="*.edge, *.tflite or *.onnx")
+    bench.add_argument("--seconds", type=_seconds, default=5.0, metavar="S", help="how long to measure (5)")
+    bench.set_defaults(command=_bench)
+
+    for command in (run, verify, bench):
+        command.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of the runtime (1)")
+    for command in (run, verify, info, bench):
+        command.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to 3600")
+    return value
+
+
+def _run(options: argparse.Namespace) -> None:
+    from edge.bundle import open_bundle
+    from edge.preprocess import read_examples
+
+    bundle = open_bundle(options.bundle)
+    engine = _open(bundle, options.threads)
+    results = []
+    try:
+        for file in options.files:
+            for name, raw in read_examples(file, bundle.preprocess):
+                result = _result(name, _predict(engine, bundle, name, raw), bundle.manifest, options.top)
+                results.append(result)
+                if not options.json:
+                    _print(_line(result))
+    finally:
+        engine.close()
+    if options.json:
+        _print(json.dumps({"bundle": str(options.bundle), "results": results}, indent=2))
+
+
+def _open(bundle: "Bundle", threads: int) -> "Engine":
+    from edge.engines import open_engine
+    from edge.errors import BadInput
+
+    engine = open_engine(bundle.model, bundle.manifest.format, threads=threads)
+    for specs, stated in ((engine.inputs, bundle.manifest.inputs), (engine.outputs, bundle.manifest.outputs)):
+        found, names = sorted(spec.name for spec in specs), sorted(spec.name for spec in stated)
+        if found != names:
+            engine.close()
+            raise BadInput(f"the bundle's model has {found}, but its manifest says {names}", "make the bundle again")
+    return engine
+
+
+def _predict(engine: "Engine", bundle: "Bundle", name: str, raw: "dict[str, Array]") -> "dict[str, Array]":
+    """One raw example to one example of each output, without the batch axis."""
+    import numpy as np
+
+    from edge.engines import predict
+    from edge.errors import BadData
+
+    try:
+        feeds = {key: bundle.preprocess[key](values) for key, values in raw.items()}
+        # a fixed batch is filled with copies of the one example
+        stacked = {spec.name: np.repeat(feeds[spec.name][None], spec.shape[0] or 1, axis=0) for spec in engine.inputs}
+        outputs = predict(engine, stacked)
+    except BadData as error:
+        raise BadData(f"{name}: {error}", error.hint) from error
+    return {key: values[0] if values.ndim else values for key, values in outputs.items()}
+
+
+def _result(name: str, outputs: "dict[str, Array]", manifest: "Manifest", top: int) -> dict[str, Any]:
+    """The answer for one example as plain data: the ranked classes of the first output, and all values."""
+    import numpy as np
+
+    result: dict[str, Any] = {"input": name}
+    first = manifest.outputs[0].name
+    if manifest.labels:
+        scores = np.asarray(outputs.pop(first), np.float64).ravel()
+        if scores.size == 1 and len(manifest.labels) == 2:  # one probability, of the second class
+            scores = np.array([1 - scores[0], scores[0]])
+        if scores.size != len(manifest.labels):
+            outputs = {first: scores, **outputs}
+        else:
+            # int8 probabilities of 10 classes, each rounded to 1/256, miss 1 by at most 0.02
+            kind = "probability" if scores.min() >= 0 and abs(scores.sum() - 1) < 0.03 else "score"
+            best = np.argsort(-scores, kind="stable")[:top]
+            result["top"] = [{"label": manifest.labels[i], "index": int(i), kind: float(scores[i])} for i in best]
+    if outputs:
+        result["outputs"] = {key: np.asarray(values).tolist() for key, values in outputs.items()}
+    return result
+
+
+def _line(result: dict[str, Any]) -> str:
+    """One tab-separated line: the file, each class with its probability, each other output."""
+    cells = [result["input"]]
+    for entry in result.get("top", ()):
+        value = entry["probability"] if "probability" in entry else entry["score"]
+        cells += [entry["label"], f"{value:.4f}" if "probability" in entry else f"score {value:.4f}"]
+    outputs = result.get("outputs", {})
+    named = len(outputs) > 1 or "top" in result
+    return "\t".join([*cells, *((f"{key}=" if named else "") + _values(v) for key, v in outputs.items())])
+
+
+def _values(values: Any) -> str:
+    import numpy as np
+
+    array = np.asarray(values)
+    if array.size > SHOWN_VALUES:
+        return f"{list(array.shape)} from {array.min():.6g} to {array.max():.6g}"
+    return " ".join(f"{value:.6g}" for value in array.ravel())
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from edge.bundle import open_bundle
+    from edge.errors import CheckFailed
+
+    bundle = open_bundle(options.bundle)
+    engine = _open(bundle, options.threads)
+    try:
+        differences = dict(_replay(engine, bundle))
+    finally:
+        engine.close()
+    allowed = bundle.manifest.tolerance
+    # "not within", so that NaN fails
+    failed = [name for name, difference in differences.items() if not difference <= allowed[name]]
+    n = len(next(iter(bundle.golden.inputs.values())))
+    if options.json:
+        outputs = [
+            {"output": name, "max_difference": _json_number(d), "tolerance": allowed[name], "ok": name not in failed}
+            for name, d in differences.items()
+        ]
+        plain = {"bundle": str(options.bundle), "sha256": bundle.sha256, "n": n, "outputs": outputs, "ok": not failed}
+        _print(json.dumps(plain, indent=2))
+    else:
+        _print(f"{options.bundle}: {len(bundle.manifest.members)} members have their hashes")
+        for name, difference in differences.items():
+            verdict = "FAILED" if name in failed else "ok"
+            _print(f"{name}: max difference {difference:.3g} on {n} vectors, {allowed[name]:.3g} allowed: {verdict}")
+    if failed:
+        name = failed[0]
+        raise CheckFailed(
+            f"{options.bundle}: output {name!r} differs by {differences[name]:.3g}, {allowed[name]:.3g} is allowed",
+            "this runtime computes otherwise than the one that made the bundle: `info` shows its versions",
+        )
+
+
+def _json_number(value: float) -> "float | None":
+    return value if abs(value) < float("inf") else None  # JSON has no NaN and no infinity
+
+
+def _replay(engine: "Engine", bundle: "Bundle") -> "Iterator[tuple[str, float]]":
+    """The largest absolute difference from the golden outputs, by output; NaN where the model answers NaN."""
+    import numpy as np
+
+    from edge.engines import predict
+
+    golden = bundle.golden
+    worst = {spec.name: 0.0 for spec in engine.outputs}
+    for index in range(len(next(iter(golden.inputs.values())))):
+        feeds = {s.name: np.repeat(golden.inputs[s.name][index][None], s.shape[0] or 1, axis=0) for s in engine.inputs}
+        for name, values in predict(engine, feeds).items():
+            got, expected = np.asarray(values, np.float64), np.asarray(golden.outputs[name][index], np.float64)
+            row = got[0] if got.ndim else got
+            difference = np.abs(row - expected).max() if row.shape == expected.shape else np.inf
+            worst[name] = float(np.maximum(worst[name], difference))  # keeps NaN, unlike max()
+    return iter(worst.items())
+
+
+def _info(options: argparse.Namespace) -> None:
+    import dataclasses
+
+    from edge.bundle import open_bundle
+
+    bundle = open_bundle(options.bundle)
+    manifest, size = bundle.manifest, options.bundle.stat().st_size
+    if options.json:
+        plain = {"bundle": str(options.bundle), "sha256": bundle.sha256, "size_bytes": size}
+        _print(json.dumps({**plain, "manifest": dataclasses.asdict(manifest)}, indent=2))
+        return
+    rows = [
+        ("name", manifest.name),
+        ("task", manifest.task),
+        ("target", manifest.target),
+        ("format", f"{manifest.format}, {len(bundle.model)} bytes ({size} with the bundle)"),
+        ("sha256", bundle.sha256),
+        *(("input", f"{_tensor(spec)} <- {_step(manifest.preprocess[spec.name])}") for spec in manifest.inputs),
+        *(("output", _tensor(spec)) for spec in manifest.outputs),
+        ("labels", ", ".join(manifest.labels) or "none"),
+        ("steps", " -> ".join(manifest.steps) or "none"),
+        ("made with", ", ".join(f"{key} {value}" for key, value in manifest.versions.items()) or "not stated"),
+        ("golden", f"{len(next(iter(bundle.golden.inputs.values())))} vectors"),
+        ("report", "inside" if bundle.report is not None else "none"),
+    ]
+    for key, value in rows:
+        _print(f"{key:<10}{value}")
+
+
+def _tensor(spec: "TensorSpec") -> str:
+    from edge.engines.feeds import readable
+
+    return f"{spec.name} {readable(spec.shape)} {spec.dtype}"
+
+
+def _step(plain: dict[str, Any]) -> str:
+    fields = ", ".join(f"{key}={_short(value)}" for key, value in plain.items() if key != "kind")
+    return f"{plain['kind']}({fields})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (list, tuple)) and len(value) > 4:
+        return f"[{value[0]}, … {len(value)} in all]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    import tempfile
+
+    from edge.bundle import open_bundle
+    from edge.errors import BadInput
+
+    suffix = options.model.suffix.lower()
+    if suffix in {".tflite", ".onnx"}:
+        _time(options, options.model, suffix[1:])
+    elif suffix == ".edge":
+        bundle = open_bundle(options.model)
+        with tempfile.TemporaryDirectory() as folder:  # the worker gets the bytes that were checked
+            model = Path(folder) / bundle.manifest.model
+            model.write_bytes(bundle.model)
+            _time(options, model, bundle.manifest.format)
+    else:
+        raise BadInput(f"{options.model} cannot be timed", "give an .edge, .tflite or .onnx file")
+
+
+def _time(options: argparse.Namespace, model: Path, model_format: str) -> None:
+    import numpy as np
+
+    from edge.runtime_process import RuntimeProcess
+
+    with RuntimeProcess() as worker:
+        loaded = worker.load(model, model_format, threads=options.threads)
+        worker.time(seconds=min(0.5, options.seconds / 4))  # reaches the clock and the caches of steady state
+        durations_ms = worker.time(seconds=options.seconds, min_calls=20, limit_s=options.seconds + 600) * 1e3
+        status = worker.status()
+    percentiles = {f"p{q}_ms": float(np.percentile(durations_ms, q)) for q in (50, 90, 95, 99)}
+    plain = {
+        "model": str(options.model),
+        "engine": loaded.engine,
+        "delegate": loaded.placement.actual,
+        "threads": options.threads,
+        "n": len(durations_ms),
+        "load_ms": loaded.load_ms,
+        "first_ms": status.first_ms,
+        **percentiles,
+        "peak_rss_bytes": status.peak_rss_bytes,
+    }
+    if options.json:
+        _print(json.dumps(plain, indent=2))
+        return
+    for key, value in plain.items():
+        text = "not measured" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+        _print(f"{key:<16}{text}")
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,324 @@
+"""A bundle: one file, *.edge, with a model and all a device needs to run and check it.
+
+A zip archive of `manifest.json`, the model, `golden.npz` and maybe `report.json`. The same content makes the
+same bytes. Hashes here find damage, not forgery.
+"""
+
+import dataclasses
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.artifact import Artifact
+from edge.errors import BadInput, DiskFull, EnvironmentFailed
+from edge.preprocess import Array, Preprocess, from_plain, parse_npy
+from edge.report import from_plain as value_from_plain
+from edge.report import to_json
+from edge.tensors import TensorSpec
+
+SCHEMA = "edgetool.bundle/1"
+MANIFEST, GOLDEN, REPORT = "manifest.json", "golden.npz", "report.json"
+MODEL_NAMES = {"tflite": "model.tflite", "onnx": "model.onnx", "fake": "model.fake"}
+# Unpacked, so that a small file cannot fill a device's memory: what such members have, and room
+MAX_BYTES = {MANIFEST: 4 << 20, GOLDEN: 256 << 20, REPORT: 64 << 20}
+MAX_MODEL_BYTES = 1 << 30
+# What zipfile, zlib, json and numpy raise on damaged bytes (RuntimeError: an encrypted member)
+DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is in a bundle.
+
+    `preprocess` is the plain form of each input's step, `members` the sha256 of each other file, and
+    `tolerance` the largest difference from the golden outputs, by output, that a device may show.
+    """
+
+    name: str
+    target: str
+    format: str
+    model: str
+    task: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocess: dict[str, Any]
+    labels: tuple[str, ...]
+    steps: tuple[str, ...]
+    versions: dict[str, str]
+    tolerance: dict[str, float]
+    members: dict[str, str]
+    schema: str = field(default=SCHEMA)
+
+    def __post_init__(self) -> None:
+        texts = (self.name, self.target, self.format, self.model, self.task, *self.labels, *self.steps)
+        if not all(isinstance(text, str) for text in (*texts, *self.versions, *self.versions.values())):
+            raise ValueError("a text is expected where something else stands")
+        if not self.inputs or not self.outputs:
+            raise ValueError("it names no inputs or no outputs")
+        for spec in (*self.inputs, *self.outputs):
+            _check_spec(spec)
+        if set(self.preprocess) != {spec.name for spec in self.inputs}:
+            raise ValueError(f"preprocessing for {sorted(self.preprocess)}, but inputs {[s.name for s in self.inputs]}")
+        if set(self.tolerance) != {spec.name for spec in self.outputs}:
+            raise ValueError(f"tolerances for {sorted(self.tolerance)}, but outputs {[s.name for s in self.outputs]}")
+        if not all(0 <= value < float("inf") for value in self.tolerance.values()):
+            raise ValueError("a tolerance is negative or infinite")
+        if not {self.model, GOLDEN} <= set(self.members) <= {self.model, GOLDEN, REPORT} or self.model == GOLDEN:
+            raise ValueError(f"members {sorted(self.members)}, but the model is {self.model!r}")
+        for name, digest in self.members.items():
+            if not _PLAIN_NAME.fullmatch(name) or not _SHA256.fullmatch(digest):
+                raise ValueError(f"member {name!r} with hash {digest!r}")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs that were given to the model and what it answered: [n, ...] by name.
+
+    Real values, as `edge.engines.predict` takes and gives them.
+    """
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle, every byte of it checked against the manifest. `sha256` is of the whole file."""
+
+    manifest: Manifest
+    model: bytes
+    golden: Golden
+    report: str | None
+    preprocess: Mapping[str, Preprocess]
+    sha256: str
+
+
+def write_bundle(  # noqa: PLR0913 - a bundle has as many parts
+    path: Path,
+    artifact: Artifact,
+    golden: Golden,
+    *,
+    name: str,
+    target: str,
+    task: str,
+    preprocess: Mapping[str, Preprocess],
+    labels: tuple[str, ...] = (),
+    versions: Mapping[str, str] | None = None,
+    tolerance: Mapping[str, float] | None = None,
+    report: str | None = None,
+) -> str:
+    """Write a bundle to `path`, whole or not at all, and return its sha256.
+
+    `preprocess` has the names of the inputs of `artifact`, `golden` those of its inputs and outputs.
+    `tolerance` is in the outputs' units; by default two steps of a quantized output, else 1e-3 of the span
+    of the golden outputs (kernels of other processors add in another order, so bits differ).
+
+    Raises:
+        BadInput: the parts do not belong together, or a part is larger than a bundle may hold.
+        EnvironmentFailed: it cannot be written (DiskFull where no space is left).
+    """
+    if artifact.format not in MODEL_NAMES:
+        raise BadInput(f"a bundle cannot hold a {artifact.format} model", f"convert it to {' or '.join(MODEL_NAMES)}")
+    model = MODEL_NAMES[artifact.format]
+    contents = {model: artifact.path.read_bytes(), GOLDEN: _pack_golden(golden)}
+    if report is not None:
+        contents[REPORT] = report.encode()
+    try:
+        _check_golden(golden, artifact.inputs, artifact.outputs)
+        manifest = Manifest(
+            name=name,
+            target=target,
+            format=artifact.format,
+            model=model,
+            task=task,
+            inputs=artifact.inputs,
+            outputs=artifact.outputs,
+            preprocess={key: dataclasses.asdict(step) for key, step in sorted(preprocess.items())},  # type: ignore[call-overload]  # every Preprocess is a dataclass, which a Protocol cannot say
+            labels=labels,
+            steps=artifact.steps,
+            versions=dict(sorted((versions or {}).items())),
+            tolerance={spec.name: _tolerance(spec, golden, tolerance or {}) for spec in artifact.outputs},
+            members={key: hashlib.sha256(value).hexdigest() for key, value in sorted(contents.items())},
+        )
+    except ValueError as error:
+        raise BadInput(f"{path.name} cannot be made: {error}") from error
+    contents[MANIFEST] = to_json(manifest).encode()
+    for key, value in contents.items():
+        if len(value) > MAX_BYTES.get(key, MAX_MODEL_BYTES):
+            raise BadInput(f"{key} has {len(value)} bytes; a bundle holds {MAX_BYTES.get(key, MAX_MODEL_BYTES)}")
+    packed = _pack(contents)
+    _write_whole(path, packed)
+    return hashlib.sha256(packed).hexdigest()
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Read a bundle and check every member against its hash, before anything parses the model.
+
+    Raises:
+        BadInput: the file is missing, cut short, changed, too large, or no bundle.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_MODEL_BYTES + sum(MAX_BYTES.values()):
+            raise BadInput(f"{path} has {size} bytes, more than a bundle may")
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from error
+    try:
+        contents = _unpack(content)
+        manifest = _read_manifest(contents)
+        _check_members(manifest, contents)
+        golden = _unpack_golden(contents[GOLDEN])
+        _check_golden(golden, manifest.inputs, manifest.outputs)
+        steps = {name: from_plain(plain) for name, plain in manifest.preprocess.items()}
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}", error.hint) from error
+    except DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadInput(f"{path} is damaged or no bundle: {reason}", "make or copy it again") from error
+    text = contents[REPORT].decode(errors="replace") if REPORT in contents else None
+    return Bundle(manifest, contents[manifest.model], golden, text, steps, hashlib.sha256(content).hexdigest())
+
+
+def _pack(contents: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in sorted(contents.items()):
+            entry = zipfile.ZipInfo(name)  # dated 1980-01-01, so that the bytes depend on the content alone
+            entry.create_system = 3
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 9)
+    return buffer.getvalue()
+
+
+def _unpack(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
+        for entry in entries:
+            mode = entry.external_attr >> 16
+            if not _PLAIN_NAME.fullmatch(entry.filename) or stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
+                raise BadInput(f"member {entry.filename!r} is no plain file of the bundle itself")
+            limit = MAX_BYTES.get(entry.filename, MAX_MODEL_BYTES)
+            if entry.file_size > limit:
+                raise BadInput(f"member {entry.filename!r} unpacks to {entry.file_size} bytes, above {limit}")
+        names = [entry.filename for entry in entries]
+        if len(set(names)) != len(names):
+            raise BadInput("a member is there twice")
+        if len(names) > len(MAX_BYTES) + 1:
+            raise BadInput(f"it has {len(names)} members; a bundle has at most {len(MAX_BYTES) + 1}")
+        # zipfile reads no more than the size checked above and then compares the CRC
+        return {entry.filename: archive.read(entry) for entry in entries}
+
+
+def _read_manifest(contents: Mapping[str, bytes]) -> Manifest:
+    if MANIFEST not in contents:
+        raise BadInput(f"it has no {MANIFEST}")
+    data = json.loads(contents[MANIFEST])
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise BadInput(f"its schema is {schema!r}; this program reads {SCHEMA!r}", "install the edgetool it needs")
+    try:
+        manifest: Manifest = value_from_plain(Manifest, data)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise BadInput(f"its manifest is damaged: {error}") from error
+    return manifest
+
+
+def _check_members(manifest: Manifest, contents: Mapping[str, bytes]) -> None:
+    expected, found = {*manifest.members, MANIFEST}, set(contents)
+    if found != expected:
+        missing, extra = sorted(expected - found), sorted(found - expected)
+        raise BadInput(f"it lacks {missing[0]}" if missing else f"{extra[0]} is not in its manifest")
+    for name, digest in manifest.members.items():
+        got = hashlib.sha256(contents[name]).hexdigest()
+        if got != digest:
+            raise BadInput(f"{name} was changed: sha256 {got[:12]}, the manifest says {digest[:12]}", "copy it again")
+
+
+def _check_spec(spec: TensorSpec) -> None:
+    lengths = all(length is None or (isinstance(length, int) and length > 0) for length in spec.shape)
+    if not isinstance(spec.name, str) or not isinstance(spec.dtype, str) or not lengths:
+        raise ValueError(f"tensor {spec.name!r} of shape {spec.shape!r} and dtype {spec.dtype!r}")
+    if spec.quantization is not None and not (
+        0 < spec.quantization.scale < float("inf") and isinstance(spec.quantization.zero_point, int)
+    ):
+        raise ValueError(f"tensor {spec.name!r} is quantized with {spec.quantization}")
+
+
+def _check_golden(golden: Golden, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    for what, arrays, specs in (("input", golden.inputs, inputs), ("output", golden.outputs, outputs)):
+        if set(arrays) != {spec.name for spec in specs}:
+            raise ValueError(f"golden {what}s {sorted(arrays)}, but the model's are {[spec.name for spec in specs]}")
+    lengths = {len(a) if a.ndim else 0 for a in (*golden.inputs.values(), *golden.outputs.values())}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"golden vectors of {sorted(lengths)} examples: all need the same number, at least one")
+
+
+def _tolerance(spec: TensorSpec, golden: Golden, given: Mapping[str, float]) -> float:
+    if spec.name in given:
+        return float(given[spec.name])
+    if spec.quantization is not None:
+        return 2 * spec.quantization.scale
+    values = np.asarray(golden.outputs[spec.name], np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"golden output {spec.name!r} has NaN or infinity")
+    return 1e-3 * float(np.ptp(values)) or 1e-6
+
+
+def _pack_golden(golden: Golden) -> bytes:
+    arrays = {f"{side}.{k}": v for side in ("inputs", "outputs") for k, v in getattr(golden, side).items()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:  # as np.savez, which would write the time of day
+        for name, array in sorted(arrays.items()):
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            archive.writestr(entry, member.getvalue(), zipfile.ZIP_STORED)
+    return buffer.getvalue()
+
+
+def _unpack_golden(content: bytes) -> Golden:
+    sides: dict[str, dict[str, Array]] = {"inputs": {}, "outputs": {}}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES[GOLDEN]:
+            raise BadInput(f"{GOLDEN} unpacks to more than {MAX_BYTES[GOLDEN]} bytes")
+        for entry in archive.infolist():
+            side, _, name = entry.filename.removesuffix(".npy").partition(".")
+            if side not in sides or not name:
+                raise BadInput(f"{GOLDEN} holds {entry.filename!r}")
+            sides[side][name] = parse_npy(archive.read(entry))
+    return Golden(sides["inputs"], sides["outputs"])
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            scratch = Path(file.name)
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                scratch.chmod(0o644)
+                scratch.replace(path)
+            except BaseException:
+                scratch.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        kind = DiskFull if error.errno == errno.ENOSPC else EnvironmentFailed
+        raise kind(f"cannot write {path}: {error.strerror}", "free some space or choose another place") from error

@@ -1,0 +1,148 @@
+"""ONNX Runtime: .onnx models on the CPU execution provider."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.engines.feeds import check
+from edge.engines.onnx_file import check_external_data, node_count
+from edge.engines.reason import one_line
+from edge.errors import BadModel, RuntimeMissing, UnknownName
+from edge.report import FallbackOp, Placement
+from edge.tensors import TensorSpec
+
+DELEGATES = ("cpu",)
+PROVIDERS = {"cpu": "CPUExecutionProvider"}
+DTYPES = {
+    "tensor(bool)": "bool",
+    "tensor(double)": "float64",
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
+
+class ONNXRuntimeEngine:
+    """One .onnx model in an inference session."""
+
+    name = "onnxruntime"
+
+    def __init__(self, model: Path | bytes, threads: int, delegate: str) -> None:
+        if delegate not in DELEGATES:
+            raise UnknownName("ONNX Runtime delegate", delegate, DELEGATES)
+        ort = runtime()
+        self._title = model.name if isinstance(model, Path) else "the model"
+        self._delegate = delegate
+        content = _content(model)
+        check_external_data(content, model.parent if isinstance(model, Path) else None)
+        self._nodes = node_count(content)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        # a spinning pool takes a core from whatever runs next on the machine
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        try:
+            source = str(model) if isinstance(model, Path) else model
+            self._session = ort.InferenceSession(source, options, providers=[PROVIDERS[delegate]], enable_fallback=0)
+        except Exception as error:  # noqa: BLE001  # the runtime's errors share no class but this
+            raise BadModel(f"ONNX Runtime cannot load {self._title}: {one_line(error)}") from None
+        symbols = {arg.shape[0] for arg in self._session.get_inputs() if arg.shape and isinstance(arg.shape[0], str)}
+        self.inputs = tuple(self._spec(arg, symbols, is_input=True) for arg in self._session.get_inputs())
+        self.outputs = tuple(self._spec(arg, symbols, is_input=False) for arg in self._session.get_outputs())
+        # run() is what latency is measured on: everything it needs is looked up once, here
+        self._run = self._session.run
+        self._names = [spec.name for spec in self.outputs]
+        self._fed = [(spec.name, np.dtype(spec.dtype), spec.shape) for spec in self.inputs]
+
+    def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Inputs by name to outputs by name; arrays as the specs say, outputs are owned by the caller.
+
+        Raises:
+            BadData: a feed does not fit its input.
+            BadModel: the runtime failed while it ran the model.
+
+        """
+        if len(feeds) != len(self._fed):
+            check(self.inputs, feeds)
+        try:
+            for name, dtype, shape in self._fed:
+                array = feeds[name]
+                if array.shape != shape or array.dtype != dtype:
+                    check(self.inputs, feeds)
+                    # other lengths of dynamic dimensions: the next call with these is fast again
+                    self._fed = [(n, d, feeds[n].shape) for n, d, _ in self._fed]
+                    break
+        except (AttributeError, KeyError):
+            check(self.inputs, feeds)
+            raise
+        try:
+            outputs = self._run(self._names, feeds)
+        except Exception as error:  # noqa: BLE001  # the runtime's errors share no class but this
+            raise BadModel(f"ONNX Runtime failed while running {self._title}: {one_line(error)}") from None
+        return dict(zip(self._names, outputs, strict=True))
+
+    def placement(self) -> Placement:
+        """Where the session put every node of the graph.
+
+        ONNX Runtime before 1.24 keeps no record; there the session has one execution provider only,
+        which is then where all nodes of the file run.
+        """
+        wanted = PROVIDERS[self._delegate]
+        if not hasattr(self._session, "get_provider_graph_assignment_info"):
+            return Placement(self._delegate, self._delegate, self._nodes, self._nodes)
+        placed = Counter(
+            (part.ep_name, node.op_type)
+            for part in self._session.get_provider_graph_assignment_info()
+            for node in part.get_nodes()
+        )
+        offloaded = sum(n for (provider, _), n in placed.items() if provider == wanted)
+        return Placement(
+            requested=self._delegate,
+            actual=self._delegate if offloaded or not placed else "none",
+            ops_offloaded=offloaded,
+            ops_total=sum(placed.values()),
+            fallback_ops=tuple(
+                FallbackOp(op, f"placed on {provider}")
+                for (provider, op), n in placed.items()
+                if provider != wanted
+                for _ in range(n)
+            ),
+        )
+
+    def close(self) -> None:
+        """Free the model. The engine cannot run afterwards."""
+        del self._session, self._run
+
+    def _spec(self, arg: Any, symbols: set[str], *, is_input: bool) -> TensorSpec:
+        if arg.type not in DTYPES:
+            raise BadModel(f"{self._title}: {arg.name!r} has type {arg.type}, which no engine feeds")
+        shape = [1 if n in symbols else n if isinstance(n, int) else None for n in arg.shape]
+        if is_input and shape and shape[0] is None:
+            shape[0] = 1
+        return TensorSpec(arg.name, tuple(shape), DTYPES[arg.type])
+
+
+def runtime() -> Any:
+    """The onnxruntime module, imported with its telemetry off: it would write a device id to the home folder."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    except ImportError:
+        raise RuntimeMissing("ONNX Runtime is not installed", "pip install 'edgetool[onnx]'") from None
+    return onnxruntime
+
+
+def _content(model: Path | bytes) -> memoryview:
+    """The bytes of the model, mapped rather than read: a file may be far larger than this machine's memory."""
+    if isinstance(model, bytes):
+        return memoryview(model)
+    if model.stat().st_size == 0:
+        raise BadModel(f"not an ONNX file: {model.name} is empty")
+    return np.memmap(model, np.uint8, "r").data

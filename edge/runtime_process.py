@@ -1,0 +1,237 @@
+"""The client of `edge.worker`: a runtime in a process of its own, that may crash or hang without us."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge import errors, frames
+from edge.errors import EdgetoolError, EnvironmentFailed, ProcessCrashed
+from edge.frames import Frame
+from edge.report import Placement, from_plain
+from edge.tensors import Array, TensorSpec
+
+# `-m` puts the working directory first on the module path: start where `edge` is, so that a file in
+# the user's folder that happens to be named like a module is never run
+PACKAGES = Path(__file__).resolve().parent.parent
+COMMAND = (sys.executable, "-m", "edge.worker")
+STOP_S = 2.0
+LOAD_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a worker says about the model it loaded. `load_ms` counts the model, not the runtime's import."""
+
+    engine: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    load_ms: float
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """`first_ms` is the first run after the load, None before it; the others are of the whole process so far."""
+
+    first_ms: float | None
+    peak_rss_bytes: int | None
+    cpu_s: float
+
+
+class RuntimeProcess:
+    """A worker process, as a context manager. Any command whose standard streams speak the protocol will do.
+
+    Expected errors inside the worker are raised here as the same class. In addition every request raises
+
+        ProcessCrashed     the worker died: how, and what it was doing
+        EnvironmentFailed  it could not be started, or gave no answer within its time limit (it is then killed)
+    """
+
+    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+        self._command = tuple(command)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
+        self._title = "the model"
+        self._in_request = False
+
+    def __enter__(self) -> "RuntimeProcess":  # noqa: PYI034  # typing.Self needs Python 3.11
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the process; it inherits the environment, with one thread for numpy's own algebra."""
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                cwd=PACKAGES,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"},
+                start_new_session=True,  # Ctrl-C is for the client, which then closes the worker in order
+            )
+        except OSError as error:
+            raise EnvironmentFailed(f"cannot start {self._command[0]}: {error.strerror}") from None
+
+    def load(
+        self,
+        path: Path,
+        format: str,  # noqa: A002  # the word that Artifact and the reports use
+        *,
+        threads: int = 1,
+        delegate: str = "cpu",
+        limit_s: float = LOAD_LIMIT_S,
+    ) -> Loaded:
+        """Load a model, in place of the one before. Errors are those of `edge.engines.open_engine`."""
+        self._title = path.name
+        where = {"path": str(path.absolute()), "format": format, "threads": threads, "delegate": delegate}
+        reply = self.request(Frame({"op": "load", **where}), f"loading {path.name}", limit_s).message
+        return Loaded(
+            engine=reply["engine"],
+            inputs=from_plain(tuple[TensorSpec, ...], reply["inputs"]),
+            outputs=from_plain(tuple[TensorSpec, ...], reply["outputs"]),
+            load_ms=reply["load_ms"],
+            placement=from_plain(Placement, reply["placement"]),
+        )
+
+    def predict(self, inputs: Mapping[str, Array], *, limit_s: float = 600.0) -> dict[str, Array]:
+        """Run stacked examples [N, ...] one batch at a time; real outputs [N, ...], as `edge.engines.predict`.
+
+        Raises:
+            BadData: inputs that do not fit the model, or more bytes than one frame may have.
+
+        """
+        n = max((len(array) for array in inputs.values() if array.ndim), default=0)
+        doing = f"running {self._title} on {n} examples"
+        return self.request(Frame({"op": "predict"}, dict(inputs)), doing, limit_s).arrays
+
+    def time(
+        self,
+        *,
+        calls: int | None = None,
+        seconds: float = 0.0,
+        min_calls: int = 1,
+        lead_in: int = 0,
+        slowdown: float = 0.0,
+        limit_s: float = 120.0,
+    ) -> npt.NDArray[np.float64]:
+        """Seconds of each run on fixed inputs, taken around `Engine.run` inside the worker: [calls].
+
+        Runs `calls` times, or for about `seconds` and at least `min_calls` times, after `lead_in` runs that
+        are not counted. `slowdown` adds that fraction to every run: a planted effect for calibration.
+        """
+        how = {"calls": calls, "seconds": seconds, "min_calls": min_calls, "lead_in": lead_in, "slowdown": slowdown}
+        reply = self.request(Frame({"op": "time", **how}), f"timing {self._title}", limit_s)
+        return np.asarray(reply.arrays["seconds"], np.float64)
+
+    def status(self) -> WorkerStatus:
+        """The first run's time, the peak memory and the processor time so far."""
+        reply = self.request(Frame({"op": "status"}), "reporting its status", 30.0).message
+        return WorkerStatus(reply["first_ms"], reply["peak_rss_bytes"], reply["cpu_s"])
+
+    def request(self, frame: Frame, doing: str, limit_s: float) -> Frame:
+        """Send one request and wait for its reply at most `limit_s` seconds; `doing` says what it is in errors."""
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            raise EnvironmentFailed(f"no worker process is running for {doing}")
+        expired = threading.Event()
+
+        def give_up() -> None:
+            expired.set()
+            process.kill()
+
+        # killing is the one way out of a read or write that a hung worker blocks
+        watchdog = threading.Timer(limit_s, give_up)
+        watchdog.start()
+        self._in_request = True
+        try:
+            frames.write(process.stdin, frame)
+            reply = frames.read(process.stdout)
+            self._in_request = False
+        except errors.BadData:
+            self._in_request = False
+            raise
+        except (BrokenPipeError, EnvironmentFailed) as error:
+            if process.poll() is None and not isinstance(error, BrokenPipeError) and "truncated" not in error.message:
+                raise
+            reply = None
+        finally:
+            watchdog.cancel()
+        if expired.is_set():
+            process.wait()
+            raise EnvironmentFailed(f"no answer within {limit_s:g} s while {doing}; the worker was stopped")
+        if reply is None:
+            raise self._crash(process, doing)
+        if "error" in reply.message:
+            raise _rebuilt(reply.message)
+        return reply
+
+    def close(self) -> None:
+        """End the worker: in order where it waits for requests, at once where it is busy or does not listen."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if self._in_request:
+            process.kill()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()  # the worker ends when its input does
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._stderr.close()
+
+    def _crash(self, process: subprocess.Popen[bytes], doing: str) -> ProcessCrashed:
+        try:
+            code = process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        how = f"was killed by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
+        last = self._last_line()
+        hint = "the machine may be out of memory" if code == -signal.SIGKILL else None
+        return ProcessCrashed(f"the worker {how} while {doing}{': ' + last if last else ''}", hint)
+
+    def _last_line(self) -> str:
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - 4096))
+        lines = self._stderr.read().decode("utf-8", "replace").splitlines()
+        # runtimes announce themselves with INFO lines, which explain nothing
+        told = [line.strip() for line in lines if line.strip() and not line.startswith("INFO:")]
+        return told[-1][:300] if told else ""
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _rebuilt(message: Mapping[str, Any]) -> Exception:
+    kind = getattr(errors, message["error"], None)
+    if not (isinstance(kind, type) and issubclass(kind, EdgetoolError)):
+        return RuntimeError(f"a bug in the worker:\n{message['message']}")
+    error = kind.__new__(kind)
+    EdgetoolError.__init__(error, message["message"], message["hint"])
+    return error

@@ -1,0 +1,76 @@
+"""`edgetool compress`: the main job."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compress(
+    model: Annotated[Path, typer.Argument(metavar="MODEL|RECIPE.toml", help="A model, or a recipe that names one.")],
+    data: Annotated[
+        str | None, typer.Option(help="A folder of classes, .npz, .csv, task.py (runs its code) or a built-in task.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="The device: see `edgetool targets`.")] = None,
+    max_drop: Annotated[
+        str | None, typer.Option(help="What the metric may lose: 1pp, 2%, 0.5dB. [default: 1pp]")
+    ] = None,
+    max_size: Annotated[str | None, typer.Option(help="The model file at most: 300kB.")] = None,
+    max_p95: Annotated[str | None, typer.Option(help="The 95th percentile of latency at most: 20ms.")] = None,
+    max_rss: Annotated[str | None, typer.Option(help="Peak memory of the process at most: 64MB.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric. [default: accuracy, or mae for real targets]")] = None,
+    target_column: Annotated[str | None, typer.Option(help="The column of a .csv that is predicted.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The output folder. [default: out/NAME]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of splits, calibration and training. [default: 0]")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the finished work in the output folder.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what would be done, do nothing.")
+    ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Allow code inside the model (Lambda layers, pickles).")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of the table.")] = False,
+) -> None:
+    """Make a model small and fast, prove what it lost, and bundle the winner.
+
+    Exit code 0: shipped, every limit met. 1: a limit or a check failed. 2: bad input. 3: the environment failed.
+
+    Examples:
+      edgetool compress recipes/fashion_mnist.toml
+
+      edgetool compress model.keras --data photos/ --max-drop 1pp --max-size 300kB
+
+      edgetool compress model.onnx --data test.npz --target raspberrypi5 --out out/pi
+
+    """
+    from edgetool.cli.progress import progress_display
+    from edgetool.pipeline import plan, run
+    from edgetool.recipe import recipe_from_options
+    from edgetool.render.table import print_report
+
+    recipe = recipe_from_options(
+        model,
+        data=data,
+        target_name=target,
+        limits={"max_drop": max_drop, "max_size": max_size, "max_p95": max_p95, "max_rss": max_rss},
+        metric=metric,
+        target_column=target_column,
+        seed=seed,
+        trust=trust,
+    )
+    folder = out if out is not None else Path("out") / model.stem
+    with progress_display() as progress:
+        if dry_run:
+            typer.echo(plan(recipe, folder, progress))
+            return
+        finished = run(recipe, folder, resume=resume, progress=progress)
+    if as_json:
+        from edge.report import to_json
+
+        typer.echo(to_json(finished.report), nl=False)
+    else:
+        print_report(finished.report, folder)
+    if finished.failure is not None:
+        raise finished.failure

@@ -1,0 +1,76 @@
+"""The command line's entry: every command in one table, expected errors in one line, exit codes of design section 4."""
+
+import sys
+import traceback
+
+import typer
+
+from edge import __version__
+from edge.errors import DiskFull, EdgetoolError
+from edgetool.cli.compress import compress
+from edgetool.cli.lists import passes, targets
+from edgetool.cli.models import convert, evaluate, inspect
+from edgetool.cli.report import report
+
+app = typer.Typer(
+    name="edgetool",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (compress, inspect, convert, evaluate, passes, targets, report):
+    app.command()(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"edgetool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def edgetool(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """From a trained model to a verified device, in one command.
+
+    edgetool compress model.keras --data DATA     prune, quantize, convert, prove, bundle
+
+    edgetool inspect model.tflite                 what is in a model file
+
+    edgetool evaluate model.onnx --data DATA      its metric, with an interval
+    """
+
+
+def main() -> None:
+    """Runs the command line; never returns."""
+    try:
+        app()
+    except EdgetoolError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; finished work is kept, --resume goes on", err=True)
+        sys.exit(130)
+    except OSError as error:
+        from edgetool.workspace import is_full
+
+        if not is_full(error):
+            _bug()
+        _fail(DiskFull(f"the disk is full: {error.filename or error}", "free some space, then go on with --resume"))
+    except Exception:  # noqa: BLE001 - the last resort: whatever reaches this is a bug, and says so
+        _bug()
+
+
+def _fail(error: EdgetoolError) -> None:
+    typer.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        typer.echo(f"hint: {error.hint}", err=True)
+    sys.exit(error.exit_code)
+
+
+def _bug() -> None:
+    traceback.print_exc()
+    typer.echo("this is a bug in edgetool; please report it with the lines above", err=True)
+    sys.exit(70)

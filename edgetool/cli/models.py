@@ -1,0 +1,86 @@
+"""`edgetool inspect`, `convert` and `evaluate`: single steps of the main job, on one model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Trust = Annotated[bool, typer.Option("--trust", help="Allow code inside the model (Lambda layers, pickles).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Data = "A folder of classes, .npz, .csv, task.py (runs its code) or a built-in task."
+
+
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras, .h5, SavedModel, .onnx or .tflite.")],
+    trust: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is in a model file: inputs, outputs, operations, parameters, MACs, bytes.
+
+    Examples:
+      edgetool inspect model.tflite
+
+      edgetool inspect saved_model/ --json
+
+    """
+    from edgetool.cli.progress import progress_display
+    from edgetool.single import inspect_model
+
+    with progress_display() as progress:
+        found = inspect_model(model, trust, progress)
+    typer.echo(found.as_json() if as_json else found.as_text())
+
+
+def convert(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras, .h5, SavedModel, .onnx or .tflite.")],
+    to: Annotated[str, typer.Option(help="tflite or onnx.")],
+    precision: Annotated[str, typer.Option(help="float32, float16, dynamic, int8 or int16x8.")] = "float32",
+    data: Annotated[str | None, typer.Option(help=f"For int8 and int16x8, to calibrate on. {Data}")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write. [default: beside the model]")] = None,
+    seed: Annotated[int, typer.Option(help="Of the calibration sample.")] = 0,
+    trust: Trust = False,
+) -> None:
+    """Convert a model and prove that it still says the same in the runtime that will run it.
+
+    Examples:
+      edgetool convert model.keras --to tflite
+
+      edgetool convert model.keras --to onnx --precision int8 --data photos/
+
+    """
+    from edgetool.cli.progress import progress_display
+    from edgetool.single import convert_model
+
+    with progress_display() as progress:
+        done = convert_model(
+            model, to=to, precision=precision, data=data, out=out, seed=seed, trust=trust, progress=progress
+        )
+    typer.echo(done)
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras, .h5, SavedModel, .onnx or .tflite.")],
+    data: Annotated[str, typer.Option(help=Data)],
+    metric: Annotated[str | None, typer.Option(help="The metric. [default: accuracy, or mae for real targets]")] = None,
+    split: Annotated[str, typer.Option(help="val or test.")] = "test",
+    target_column: Annotated[str | None, typer.Option(help="The column of a .csv that is predicted.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the splits and the bootstrap.")] = 0,
+    trust: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """The metric of a model on a data set, with its 95 % interval.
+
+    Examples:
+      edgetool evaluate model.tflite --data fashion_mnist
+
+      edgetool evaluate model.onnx --data table.csv --target-column price --metric rmse
+
+    """
+    from edgetool.cli.progress import progress_display
+    from edgetool.recipe import TaskSource
+    from edgetool.single import evaluate_model
+
+    source = TaskSource(data, metric, target_column, seed)
+    with progress_display() as progress:
+        found = evaluate_model(model, source, split=split, trust=trust, progress=progress)
+    typer.echo(found.as_json() if as_json else found.as_text())

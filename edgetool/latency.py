@@ -1,0 +1,53 @@
+"""The race of a run: every file on its engine, with one thread and with all, against that engine's float32 file."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from edge.probe import environment
+from edge.report import Measurement, Skipped, from_plain, to_json
+from edgetool.candidates import ENGINE_OF_FORMAT, Made
+from edgetool.progress import At
+from edgetool.verify.race import Entry, Settings, race
+from edgetool.workspace import Workspace, key_of
+
+
+def race_all(
+    everyone: Sequence[Made], baselines: Mapping[str, Made], workspace: Workspace, seed: int, at: At
+) -> tuple[dict[str, tuple[Measurement, ...]], list[Skipped]]:
+    """The measurements of every file by id, and what could not be raced. A finished race is kept for `--resume`."""
+    entries = _entries(everyone, baselines)
+    settings = Settings(seed=seed)
+    identity = key_of([entry.id for entry in entries], [one.artifact.sha256 for one in everyone], str(settings))
+
+    def run() -> bytes:
+        result = race(entries, settings, progress=lambda what, fraction: at(fraction, what))
+        rows = {name: row for name, row in result.rows.items() if isinstance(row, Measurement)}
+        skipped = [row for row in result.rows.values() if isinstance(row, Skipped)]
+        return to_json({"rows": rows, "skipped": skipped}).encode()
+
+    kept = json.loads(workspace.cached_file(f"race-{identity}.json", run))
+    rows: dict[str, Measurement] = from_plain(dict[str, Measurement], kept["rows"])
+    skipped: tuple[Skipped, ...] = from_plain(tuple[Skipped, ...], kept["skipped"])
+    found = {
+        one.id: tuple(rows[entry.id] for entry in entries if entry.path == one.artifact.path and entry.id in rows)
+        for one in everyone
+    }
+    return found, list(skipped)
+
+
+def _entries(everyone: Sequence[Made], baselines: Mapping[str, Made]) -> list[Entry]:
+    def name(one: Made, threads: int) -> str:
+        return f"{one.id}, {threads} thread{'s' if threads > 1 else ''}"
+
+    return [
+        Entry(
+            id=name(one, threads),
+            path=one.artifact.path,
+            format=one.artifact.format,
+            engine=ENGINE_OF_FORMAT[one.artifact.format],
+            threads=threads,
+            baseline=None if one is baselines[one.artifact.format] else name(baselines[one.artifact.format], threads),
+        )
+        for one in everyone
+        for threads in sorted({1, environment().cores})
+    ]

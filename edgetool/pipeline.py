@@ -1,0 +1,273 @@
+"""The main job: model and recipe in, verified bundle and report out. Every step is a file; finished ones are kept."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy.typing as npt
+
+from edge import __version__
+from edge.artifact import Artifact, Format, gzip_bytes
+from edge.errors import BadInput, BadRecipe, CheckFailed, ProcessCrashed
+from edge.probe import environment
+from edge.report import Accuracy, Candidate, Limits, Report, Skipped, TaskInfo, Verdict
+from edge.target import this_machine
+from edgetool.candidates import ENGINE_OF_FORMAT, Made, baseline_sequences, identify, make, make_all
+from edgetool.conversion_worker import ConversionWorker, describe_model, load_source, reference_outputs
+from edgetool.judge import Outputs, golden_inputs, outputs_on, paired_drop, parity_of, run_on
+from edgetool.latency import race_all
+from edgetool.passes import KERAS, Pass, check_sequence, default_sequences, label
+from edgetool.progress import Progress
+from edgetool.recipe import Recipe, limits_for
+from edgetool.shipping import confirmed, failure_of, wanted, write_run
+from edgetool.task import Task
+from edgetool.workspace import Workspace
+
+READ, BASELINE, COMPRESS, PARITY, ACCURACY, RACE, CONFIRM, WRITE = STAGES = (
+    "read the model and the data",
+    "convert the float32 baseline",
+    "compress",
+    "check parity",
+    "measure accuracy on val",
+    "race for latency",
+    "confirm on test",
+    "write the bundle and the report",
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that came to its end: its report, and the failure to exit with where nothing may ship."""
+
+    report: Report
+    failure: CheckFailed | None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the model and its data turned out to be, and what will be tried."""
+
+    recipe: Recipe
+    limits: Limits
+    source: Artifact
+    params: int | None
+    macs: int | None
+    task: Task
+    baselines: dict[str, tuple[Pass, ...]]
+    sequences: tuple[tuple[Pass, ...], ...]
+    formats: tuple[Format, ...]
+
+
+def plan(recipe: Recipe, out: Path, progress: Progress) -> str:
+    """What `run` would do, after all the checks it would make; nothing is written."""
+    progress.begin(STAGES[:1])
+    with ConversionWorker() as worker:
+        job = _read(recipe, worker, progress)
+    task = job.task
+    ids = identify(list(zip(job.formats, job.sequences, strict=True)))
+    width = max(map(len, [*ids, "baseline"])) + 2
+    said = [
+        ("model", f"{recipe.model} ({job.source.format}, {job.params or 'an unknown number of'} parameters)"),
+        ("task", f"{task.name}: {task.metric.name}; {task.train.n} train, {task.val.n} val, {task.test.n} test"),
+        ("target", recipe.target.name),
+        ("limits", json.dumps({k: v for k, v in dataclasses.asdict(job.limits).items() if v is not None})),
+        *(("baseline", " -> ".join(map(label, steps)) or "the model as it is") for steps in job.baselines.values()),
+        *((name, " -> ".join(map(label, steps))) for name, steps in zip(ids, job.sequences, strict=True)),
+        ("output", str(out)),
+    ]
+    return "\n".join(f"{what:<{width}}{text}" for what, text in said)
+
+
+def run(recipe: Recipe, out: Path, *, resume: bool, progress: Progress) -> Finished:
+    """Compress, verify, choose, confirm and bundle.
+
+    Raises:
+        BadInput: the model, the data or the recipe cannot be used; `out` is as it was before.
+        EnvironmentFailed: finished work is kept in `out`, `resume=True` goes on with it.
+
+    """
+    progress.begin(STAGES)
+    with ConversionWorker() as worker:
+        job = _read(recipe, worker, progress)
+        workspace = Workspace(out, resume=resume)
+        try:
+            return _run(job, workspace, worker, progress)
+        except BadInput:
+            workspace.discard()
+            raise
+        finally:
+            workspace.close()
+
+
+def _read(recipe: Recipe, worker: ConversionWorker, progress: Progress) -> _Job:
+    progress.stage(READ)
+    source, params, macs = worker.call(describe_model, recipe.model, recipe.trust, progress=progress.at)
+    sequences = default_sequences(source.format) if recipe.sequences is None else recipe.sequences
+    formats = tuple(check_sequence(source.format, sequence) for sequence in sequences)
+    for sequence, made in zip(sequences, formats, strict=True):
+        if made not in ENGINE_OF_FORMAT:
+            raise BadRecipe(
+                f"the passes {' -> '.join(map(label, sequence))} end in a {made} model, which no engine runs",
+                "add convert.litert, convert.onnx or a quantize pass at the end",
+            )
+    progress.at(0.5, f"reading {recipe.task.data}")
+    task = load_source(recipe.task, source)
+    limits = limits_for(recipe, task.metric)
+    baselines = baseline_sequences(source, recipe.target.engines)
+    return _Job(recipe, limits, source, params, macs, task, baselines, sequences, formats)
+
+
+def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, progress: Progress) -> Finished:
+    recipe, task = job.recipe, job.task
+    progress.stage(BASELINE)
+    baselines, skipped = _baselines(job, workspace, worker, progress)
+    first = next(iter(baselines.values()))
+
+    progress.stage(COMPRESS)
+    made, not_made = make_all(
+        job.sequences, job.formats, baselines, job.source, recipe, task.sha256, workspace, worker, progress
+    )
+    everyone = [*baselines.values(), *made]
+    by_id = {one.id: one for one in everyone}
+
+    progress.stage(PARITY)
+    golden = golden_inputs(task.val, recipe.seed)
+    rows = _described(everyone, job, golden, worker, progress)
+
+    progress.stage(ACCURACY)
+    rows = _judged(rows, everyone, first, job, "val", workspace, progress)
+
+    progress.stage(RACE)
+    measured, not_raced = race_all(everyone, baselines, workspace, recipe.seed, progress.at)
+    rows = {name: dataclasses.replace(row, measurements=measured.get(name, ())) for name, row in rows.items()}
+
+    progress.stage(CONFIRM)
+    ids, rejected = wanted(
+        [rows[one.id] for one in made], {key: rows[one.id] for key, one in baselines.items()}, job.limits
+    )
+    rows |= {name: dataclasses.replace(rows[name], verdict=Verdict(False, why)) for name, why in rejected.items()}
+    if ids:
+        finalists = [by_id[name] for name in dict.fromkeys([first.id, *ids])]
+        rows = _judged(rows, finalists, first, job, "test", workspace, progress)
+        rows |= {name: confirmed(rows[name], job.limits) for name in ids}
+    shipped = [by_id[name] for name in ids if (verdict := rows[name].verdict) is not None and verdict.ship]
+    chosen = ids[0] if shipped and shipped[0].id == ids[0] else None
+
+    progress.stage(WRITE)
+    metric = task.metric
+    report = Report(
+        edgetool=__version__,
+        environment=environment(),
+        task=TaskInfo(task.name, metric.name, metric.direction, task.train.n, task.val.n, task.test.n, task.sha256),
+        limits=job.limits,
+        target=recipe.target.name,
+        seed=recipe.seed,
+        baseline=rows[first.id],
+        candidates=tuple(rows[one.id] for one in everyone if one is not first),
+        chosen=chosen,
+        skipped=(*skipped, *not_made, *not_raced, *_elsewhere(recipe)),
+    )
+    report = write_run(report, shipped if chosen else [], task, golden, recipe.model.stem, workspace)
+    return Finished(report, failure_of(report))
+
+
+def _baselines(
+    job: _Job, workspace: Workspace, worker: ConversionWorker, progress: Progress
+) -> tuple[dict[str, Made], list[Skipped]]:
+    """The float32 model of every engine that can have one; raises where none can."""
+    made: dict[str, Made] = {}
+    skipped = []
+    failure: BadInput | CheckFailed | ProcessCrashed | None = None
+    for file_format, steps in job.baselines.items():
+        name = identify([(file_format, steps)])[0]
+        try:
+            made[file_format] = make(name, steps, job.source, job.recipe, job.task.sha256, workspace, worker, progress)
+        except (BadInput, CheckFailed, ProcessCrashed) as error:
+            failure = error
+            skipped.append(Skipped(name, error.message))
+    if not made:
+        assert failure is not None
+        raise failure
+    return made, skipped
+
+
+def _described(
+    everyone: list[Made], job: _Job, golden: dict[str, npt.NDArray[Any]], worker: ConversionWorker, progress: Progress
+) -> dict[str, Candidate]:
+    """A row for every file, with its parity against its reference model on the golden inputs."""
+    references: dict[str, Outputs] = {}
+    rows = {}
+    for number, one in enumerate(everyone):
+        progress.at(number / len(everyone), one.id)
+        reference = one.reference
+        if reference.sha256 not in references:
+            if reference.format in KERAS:
+                references[reference.sha256] = worker.call(reference_outputs, reference, golden, job.recipe.trust)
+            else:
+                references[reference.sha256] = run_on(reference, golden)
+        artifact = one.artifact
+        rows[one.id] = Candidate(
+            id=one.id,
+            steps=artifact.steps,
+            format=artifact.format,
+            file=str(artifact.path),
+            sha256=artifact.sha256,
+            size_bytes=artifact.size_bytes,
+            gzip_bytes=gzip_bytes(artifact.path),
+            params=job.params,
+            macs=job.macs,
+            parity=parity_of(artifact, references[reference.sha256], run_on(artifact, golden), reference.format),
+            skipped=one.skipped,
+        )
+    return rows
+
+
+def _judged(
+    rows: dict[str, Candidate],
+    models: list[Made],
+    first: Made,
+    job: _Job,
+    split: Literal["val", "test"],
+    workspace: Workspace,
+    progress: Progress,
+) -> dict[str, Candidate]:
+    """The rows with accuracy and drop of `models` on a split; on `val` also kept as what they are chosen by."""
+    from edgetool.verify.accuracy_gate import interval
+
+    recipe, metric = job.recipe, job.task.metric
+    examples = job.task.val if split == "val" else job.task.test
+    labels = examples.labels()
+    judged = dict(rows)
+    baseline: npt.NDArray[Any] | None = None
+    assert models[0] is first, "the baseline is judged first: the others' drops refer to it"
+    for number, one in enumerate(models):
+
+        def at(fraction: float, what: str, number: int = number) -> None:
+            progress.at((number + fraction) / len(models), what)
+
+        outputs = outputs_on(one.artifact, examples, job.task.sha256, workspace, f"{one.id} on {split}", at)
+        baseline = outputs if baseline is None else baseline
+        value, ci95 = interval(metric, outputs, labels, groups=examples.groups, seed=recipe.seed)
+        accuracy = Accuracy(metric.name, value, examples.n, split, ci95)
+        lost = None
+        if one is not first:
+            assert job.limits.max_drop is not None, "limits_for always sets it"
+            lost = paired_drop(metric, baseline, outputs, examples, job.limits.max_drop, recipe.seed)
+        row = dataclasses.replace(rows[one.id], accuracy=accuracy, drop=lost)
+        judged[one.id] = dataclasses.replace(row, val_accuracy=accuracy, val_drop=lost) if split == "val" else row
+    return judged
+
+
+def _elsewhere(recipe: Recipe) -> tuple[Skipped, ...]:
+    """What a target of another architecture leaves open when no device is at hand."""
+    here = this_machine()
+    if recipe.target.arch == here.arch:
+        return ()
+    return (
+        Skipped(
+            f"latency on {recipe.target.name}",
+            f"not measured: the race ran on this {here.arch} machine, the target is {recipe.target.arch}",
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Reports for people: one table for the terminal, one page for the browser."""

@@ -1,0 +1,134 @@
+"""The accuracy gate: a paired non-inferiority test on the same examples (design section 6).
+
+A candidate passes where the one-sided 95 % upper bound of its drop is within the limit. 0/1 outcomes go through
+Tango's paired score interval, everything else (and everything in groups) through a paired bootstrap-t.
+benchmarks/gate_calibration.py measures how often a model whose true drop equals the limit passes.
+"""
+
+import math
+
+import numpy as np
+
+from edge.errors import BadData
+from edge.report import Drop, DropVerdict, Interval
+from edgetool.metrics import Metric
+from edgetool.metrics.metric import Array, Floats, Statistic
+from edgetool.verify import bootstrap, score_interval
+from edgetool.verify.bootstrap import Groups
+
+SCORE = "paired score interval (Tango 1998)"
+BOOTSTRAP = "paired bootstrap-t"
+CLUSTERED = "paired bootstrap-t over groups"
+
+
+class _PairedDrop:
+    """The drop between two models on the same weighted examples, as a statistic of the weights."""
+
+    def __init__(self, metric: Metric, baseline: Statistic, candidate: Statistic) -> None:
+        self._baseline, self._candidate = baseline, candidate
+        self._sign = 1.0 if metric.direction == "higher" else -1.0
+        self._relative = metric.drop_unit == "relative"
+
+    def __call__(self, weights: Floats) -> tuple[Floats, Floats]:
+        before, before_influence = self._baseline(weights)
+        after, after_influence = self._candidate(weights)
+        drop, influence = self._sign * (before - after), self._sign * (before_influence - after_influence)
+        if not self._relative:
+            return drop, influence
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drop = drop / before
+            scale, share = (1 / before).astype(weights.dtype), drop.astype(weights.dtype)
+            return drop, (influence - share[:, None] * before_influence) * scale[:, None]
+
+
+def interval(
+    metric: Metric, outputs: Array, labels: Array, groups: Groups | None = None, seed: int = 0
+) -> tuple[float, Interval]:
+    """A model's metric with its two-sided 95 % interval: outputs [n, ...], labels [n, ...], groups [n].
+
+    0/1 outcomes without groups: Wilson's interval; else the bootstrap-t.
+
+    Raises:
+        BadData: outputs, labels or groups do not fit.
+
+    """
+    statistic = metric.statistic(outputs, labels)
+    n = len(labels)
+    if metric.kind == "binary" and groups is None:
+        right = float(metric.value(outputs, labels)) * n
+        return right / n, score_interval.wilson(round(right), n)
+    value = metric.value(outputs, labels)
+    largest = 1.0 if metric.drop_unit == "points" else abs(value)
+    found = bootstrap.bounds(statistic, n, groups, seed, largest)
+    low, high = found.ci95
+    if metric.direction == "lower" or metric.drop_unit == "points":
+        low = max(0.0, low)
+    if metric.drop_unit == "points" and metric.direction == "higher":
+        high = min(1.0, high)
+    return value, (low, high)
+
+
+def drop(
+    metric: Metric,
+    baseline_outputs: Array,
+    candidate_outputs: Array,
+    labels: Array,
+    max_drop: float,
+    groups: Groups | None = None,
+    seed: int = 0,
+) -> Drop:
+    """How much worse the candidate is on the same examples, and whether that is proven to be within `max_drop`.
+
+    Outputs [n, ...] of both models, labels [n, ...], groups [n] where examples hang together (persons, speakers):
+    whole groups are resampled then. `max_drop` is in the unit of the metric's drop, as a fraction (or dB).
+    `n_needed` scales these rates to more examples; None where no number of them would do.
+
+    Raises:
+        BadData: outputs, labels, groups or the limit do not fit.
+
+    """
+    if not math.isfinite(max_drop):
+        raise BadData(f"the limit of the drop is {max_drop}, not a number", "0.01 is one point, or one percent")
+    n = len(labels)
+    before, after = metric.statistic(baseline_outputs, labels), metric.statistic(candidate_outputs, labels)
+    baseline, candidate = metric.scores(baseline_outputs, labels), metric.scores(candidate_outputs, labels)
+    if metric.kind == "binary" and groups is None and baseline is not None and candidate is not None:
+        worse, better = int((baseline > candidate).sum()), int((candidate > baseline).sum())
+        value = (worse - better) / n
+        upper, ci95 = float(score_interval.upper_bound(worse, better, n)), score_interval.interval(worse, better, n)
+        verdict = _verdict(value, upper, max_drop)
+        needed = _score_n(worse / n, better / n, n, max_drop) if verdict == "unresolved" else None
+        return Drop(value, metric.drop_unit, upper, ci95, SCORE, n, verdict, needed)
+    start = metric.value(baseline_outputs, labels)
+    value = metric.drop(start, metric.value(candidate_outputs, labels))
+    largest = abs(start) if metric.drop_unit == "dB" else 1.0
+    found = bootstrap.bounds(_PairedDrop(metric, before, after), n, groups, seed, largest)
+    verdict = _verdict(value, found.upper95, max_drop)
+    needed = None
+    if verdict == "unresolved" and value < max_drop:
+        needed = max(n + 1, math.ceil(n * ((found.upper95 - value) / (max_drop - value)) ** 2))
+    method = BOOTSTRAP if groups is None else CLUSTERED
+    return Drop(value, metric.drop_unit, found.upper95, found.ci95, method, n, verdict, needed)
+
+
+def _verdict(value: float, upper95: float, max_drop: float) -> DropVerdict:
+    if upper95 <= max_drop:
+        return "pass"
+    return "fail" if value > max_drop else "unresolved"
+
+
+def _score_n(worse: float, better: float, n: int, max_drop: float) -> int | None:
+    """The smallest number of examples at which these rates of discordance would pass; None where none would."""
+    if worse - better >= max_drop:
+        return None
+    low, high = n, 2 * n
+    while _score_fails(worse, better, high, max_drop):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _score_fails(worse, better, middle, max_drop) else (low, middle)
+    return high
+
+
+def _score_fails(worse: float, better: float, n: int, max_drop: float) -> bool:
+    return bool(score_interval.upper_bound(worse * n, better * n, n) > max_drop)

@@ -1,0 +1,304 @@
+"""The latency race: every model in a process of its own, in interleaved blocks, one process active at a time.
+
+Two runtimes timed one after the other see two machines: frequency, caches and neighbours drift within
+seconds. Blocks of all entries in a fresh random order per round see the same one, so the ratio of medians
+is of the models. Blocks are the unit that the interval resamples (`edgetool.verify.speed_gate`).
+"""
+
+import contextlib
+import fcntl
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge import probe
+from edge.errors import BadRecipe, EdgetoolError, EnvironmentFailed, UnknownName
+from edge.report import Measurement, Skipped
+from edge.runtime_process import Loaded, RuntimeProcess, WorkerStatus
+from edgetool.verify import speed_gate
+
+Progress = Callable[[str, float], None]
+Seconds = npt.NDArray[np.float64]
+
+LOCK = Path(tempfile.gettempdir()) / "edgetool-race.lock"
+# warm-up ends when the medians of this many stretches in a row agree this well
+STATIONARY_STRETCHES = 3
+STATIONARY_WITHIN = 0.03
+# the largest of n calls is above p95 with 95 % from n = 59 on: 1 - 0.95^59 > 0.95
+FEWEST_CALLS = 59
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model to time. `baseline` is the id of the entry it is compared with, None for the baseline itself.
+
+    `slowdown` plants a known effect for calibration: that fraction is added to every run.
+    """
+
+    id: str
+    path: Path
+    format: str
+    engine: str
+    threads: int = 1
+    delegate: str = "cpu"
+    baseline: str | None = None
+    slowdown: float = 0.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long to race. A block is `block_seconds` of runs and at least `min_calls` of them, after `lead_in`
+    runs that are not counted because the process before left them cold caches.
+    """
+
+    blocks: int = 40
+    block_seconds: float = 0.02
+    min_calls: int = 5
+    lead_in: int = 2
+    max_warmup_seconds: float = 2.0
+    max_wait_seconds: float = 900.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.blocks < speed_gate.FEWEST_BLOCKS or self.blocks * self.min_calls < FEWEST_CALLS:
+            raise BadRecipe(
+                f"{self.blocks} blocks of {self.min_calls} calls decide nothing",
+                f"a race needs {speed_gate.FEWEST_BLOCKS} blocks for a verdict and {FEWEST_CALLS} calls to bound p95",
+            )
+        if self.block_seconds <= 0 or self.lead_in < 0:
+            raise BadRecipe(f"no block lasts {self.block_seconds} s after {self.lead_in} runs")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The machine during the race. `others_cores` is how many cores all other processes kept busy on average;
+    `throttled` is None where the machine does not tell.
+    """
+
+    seconds: float
+    load_before: float
+    load_after: float
+    others_cores: float | None
+    throttled: bool | None
+
+
+@dataclass(frozen=True)
+class RaceResult:
+    """A measurement of every entry by id, or why there is none."""
+
+    rows: dict[str, Measurement | Skipped]
+    conditions: Conditions
+
+
+@dataclass
+class _Runner:
+    """One entry's process and what it has measured so far."""
+
+    entry: Entry
+    process: RuntimeProcess
+    loaded: Loaded
+    cpu_s_at_start: float
+    calls: int = 0
+    limit_s: float = 60.0
+    blocks: list[Seconds] = field(default_factory=list)
+    status: WorkerStatus | None = None
+
+
+def race(
+    entries: Sequence[Entry],
+    settings: Settings = Settings(),  # frozen
+    *,
+    progress: Progress = lambda what, fraction: None,
+    lock: Path = LOCK,
+) -> RaceResult:
+    """Time all entries against their baselines. `progress` is told what goes on and the fraction done.
+
+    An entry that cannot be loaded, crashes or hangs becomes a `Skipped`; the others go on.
+
+    Raises:
+        BadRecipe: two entries with one id, or a baseline on another engine, delegate or thread count.
+        UnknownName: a baseline that is no entry.
+        EnvironmentFailed: another race held the machine for longer than `max_wait_seconds`.
+
+    """
+    _check(entries)
+    skipped: dict[str, Skipped] = {}
+    with _machine_to_itself(lock, settings.max_wait_seconds, progress), contextlib.ExitStack() as stack:
+        load_before, clocks, started = os.getloadavg()[0], probe.clocks(), time.monotonic()
+        busy, own = probe.busy_seconds(), time.process_time()
+        runners: dict[str, _Runner] = {}
+        for i, entry in enumerate(entries):
+            progress(f"warming up {entry.id}", 0.2 * i / len(entries))
+            with _or_skipped(entry, skipped):
+                runners[entry.id] = _start(stack, entry, settings)
+        _run_blocks(runners, settings, skipped, progress)
+        for runner in runners.values():
+            if runner.entry.id not in skipped:
+                with _or_skipped(runner.entry, skipped):
+                    runner.status = runner.process.status()
+        elapsed = time.monotonic() - started
+        used = time.process_time() - own + sum(r.status.cpu_s for r in runners.values() if r.status is not None)
+        conditions = Conditions(
+            seconds=elapsed,
+            load_before=load_before,
+            load_after=os.getloadavg()[0],
+            others_cores=_others(busy, probe.busy_seconds(), used, elapsed),
+            throttled=probe.throttled(clocks, probe.clocks()),
+        )
+    finished = {id: runner for id, runner in runners.items() if id not in skipped}  # noqa: A001  # what entries call it
+    progress("comparing", 1.0)
+    rows: dict[str, Measurement | Skipped] = {}
+    for entry in entries:
+        if entry.id in skipped:
+            rows[entry.id] = skipped[entry.id]
+        else:
+            rows[entry.id] = _measurement(finished[entry.id], finished, settings.seed, conditions.throttled)
+    return RaceResult(rows, conditions)
+
+
+def _check(entries: Sequence[Entry]) -> None:
+    by_id = {entry.id: entry for entry in entries}
+    if len(by_id) != len(entries):
+        raise BadRecipe("two entries of a race have the same id")
+    for entry in entries:
+        if entry.baseline is None:
+            continue
+        if entry.baseline not in by_id:
+            raise UnknownName("baseline", entry.baseline, by_id)
+        other = by_id[entry.baseline]
+        if (entry.engine, entry.delegate, entry.threads) != (other.engine, other.delegate, other.threads):
+            raise BadRecipe(
+                f"{entry.id} ({entry.engine}, {entry.delegate}, {entry.threads} threads) cannot be compared with "
+                f"{other.id} ({other.engine}, {other.delegate}, {other.threads} threads)",
+                "a ratio is between models on the same engine, delegate and threads",
+            )
+
+
+def _start(stack: contextlib.ExitStack, entry: Entry, settings: Settings) -> _Runner:
+    """Load the model and run it until its median is stationary, or for `max_warmup_seconds`."""
+    process = stack.enter_context(RuntimeProcess())
+    loaded = process.load(entry.path, entry.format, threads=entry.threads, delegate=entry.delegate)
+    if loaded.engine != entry.engine:
+        raise BadRecipe(f"{entry.path.name} runs on {loaded.engine}, not on {entry.engine}")
+    runner = _Runner(entry, process, loaded, process.status().cpu_s)
+    medians: list[float] = []
+    end = time.monotonic() + settings.max_warmup_seconds
+    while len(medians) < STATIONARY_STRETCHES or (time.monotonic() < end and not _stationary(medians)):
+        stretch = process.time(seconds=settings.block_seconds, min_calls=settings.min_calls, slowdown=entry.slowdown)
+        medians.append(float(np.median(stretch)))
+    runner.calls = max(settings.min_calls, math.ceil(settings.block_seconds / medians[-1]))
+    # a block that takes 20 times as long as in the warm-up, and half a minute more, hangs
+    runner.limit_s = 30 + 20 * runner.calls * medians[-1]
+    return runner
+
+
+def _stationary(medians: Sequence[float]) -> bool:
+    last = medians[-STATIONARY_STRETCHES:]
+    return max(last) <= min(last) * (1 + STATIONARY_WITHIN)
+
+
+def _run_blocks(
+    runners: dict[str, _Runner], settings: Settings, skipped: dict[str, Skipped], progress: Progress
+) -> None:
+    rng = np.random.default_rng(settings.seed)
+    order = list(runners.values())
+    for i in range(settings.blocks):
+        progress(f"racing, block {i + 1} of {settings.blocks}", 0.2 + 0.8 * i / settings.blocks)
+        for k in rng.permutation(len(order)):
+            runner = order[k]
+            if runner.entry.id not in skipped:
+                with _or_skipped(runner.entry, skipped):
+                    runner.blocks.append(
+                        runner.process.time(
+                            calls=runner.calls,
+                            lead_in=settings.lead_in,
+                            slowdown=runner.entry.slowdown,
+                            limit_s=runner.limit_s,
+                        )
+                    )
+
+
+def _measurement(runner: _Runner, finished: dict[str, _Runner], seed: int, throttled: bool | None) -> Measurement:
+    entry, status = runner.entry, runner.status
+    if status is None or status.first_ms is None:
+        raise AssertionError(f"{entry.id} finished without a status")
+    latencies = np.concatenate(runner.blocks)
+    p50, p90, p95, p99 = (float(p) * 1e3 for p in np.percentile(latencies, (50, 90, 95, 99)))
+    baseline = finished.get(entry.baseline) if entry.baseline is not None else None
+    compared = speed_gate.ratio(runner.blocks, baseline.blocks, seed) if baseline is not None else None
+    return Measurement(
+        engine=entry.engine,
+        delegate=entry.delegate,
+        threads=entry.threads,
+        status="measured",
+        load_ms=runner.loaded.load_ms,
+        first_ms=status.first_ms,
+        n=len(latencies),
+        p50_ms=p50,
+        p90_ms=p90,
+        p95_ms=p95,
+        p95_upper_ms=speed_gate.p95_upper(latencies) * 1e3,
+        p99_ms=p99,
+        ratio=compared.value if compared else None,
+        ratio_ci95=compared.ci95 if compared else None,
+        verdict=compared.verdict if compared else None,
+        placement=runner.loaded.placement,
+        peak_rss_bytes=status.peak_rss_bytes,
+        throttled=throttled,
+    )
+
+
+@contextlib.contextmanager
+def _or_skipped(entry: Entry, skipped: dict[str, Skipped]) -> Iterator[None]:
+    """One entry's failure is its own: it is written down, and the race goes on."""
+    try:
+        yield
+    except EdgetoolError as error:
+        what = f"latency of {entry.id} on {entry.engine}, {entry.delegate}, {entry.threads} threads"
+        skipped[entry.id] = Skipped(what, error.message)
+
+
+@contextlib.contextmanager
+def _machine_to_itself(lock: Path, max_wait_seconds: float, progress: Progress) -> Iterator[None]:
+    """Hold the lock that all races of this machine share; the system frees it when this process ends."""
+    end = time.monotonic() + max_wait_seconds
+    descriptor = _open_lock(lock)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise EnvironmentFailed(
+                        f"another race has held {lock} for more than {max_wait_seconds:g} s",
+                        "two races at once would slow each other down: wait for it, or stop it",
+                    ) from None
+            progress("waiting for another race to end", 0.0)
+            time.sleep(0.2)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(lock: Path) -> int:
+    # another user's file in a sticky folder may not be opened to create, but flock needs no more than to read
+    try:
+        return os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except PermissionError:
+        return os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise EnvironmentFailed(f"cannot open the lock {lock}: {error.strerror}") from None
+
+
+def _others(before: float | None, after: float | None, used: float, elapsed: float) -> float | None:
+    if before is None or after is None or elapsed <= 0:
+        return None
+    return max(0.0, (after - before - used) / elapsed)

@@ -1,0 +1,144 @@
+"""The output folder of a run: who owns it, and the results of finished steps that `--resume` takes up again."""
+
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from edge.artifact import Artifact, sha256_of
+from edge.errors import BadInput, EnvironmentFailed
+from edge.report import from_plain
+from edgetool.passes import PassResult
+
+_MARK = ".edgetool"
+_OURS = ("work", "shipped", "report.json", "report.html", "recipe.lock.toml")
+
+
+class Workspace:
+    """A folder that holds one run. Results appear in it whole or not at all (written beside, then renamed).
+
+    Raises:
+        BadInput: the folder holds something that is not a run of edgetool.
+        EnvironmentFailed: another run is at work in it.
+
+    """
+
+    def __init__(self, out: Path, *, resume: bool) -> None:
+        if out.exists() and not out.is_dir():
+            raise BadInput(f"the output {out} is a file", "give a folder with --out")
+        mark = out / _MARK
+        if out.is_dir() and any(out.iterdir()) and not mark.is_file():
+            raise BadInput(f"the output folder {out} holds something else", "give an empty or a new folder with --out")
+        self.out = out
+        self._created = [folder for folder in (out, *out.parents) if not folder.exists()]
+        out.mkdir(parents=True, exist_ok=True)
+        self._lock: TextIO = mark.open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise EnvironmentFailed(f"another run is at work in {out}", "wait for it, or give another --out") from error
+        if not resume:
+            self._clear()
+        self.work = out / "work"
+        self.work.mkdir(exist_ok=True)
+
+    def close(self) -> None:
+        """Lets another run use the folder."""
+        self._lock.close()
+
+    def discard(self) -> None:
+        """Removes all that this run put there: bad input leaves nothing behind."""
+        self._clear()
+        (self.out / _MARK).unlink(missing_ok=True)
+        self._lock.close()
+        for folder in self._created:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+
+    def folder(self, name: str) -> Path:
+        """An empty folder of that name in the output folder."""
+        path = self.out / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        return path
+
+    def cached_pass(self, key: str, make: Callable[[Path], PassResult]) -> PassResult:
+        """The finished result for `key`, or what `make(folder)` now makes, kept for the next time."""
+        done = self.work / key
+        if (done / "result.json").is_file():
+            return _read_result(done)
+        making = self.work / f".making-{key}"
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir()
+        try:
+            result = make(making)
+            plain = dataclasses.asdict(result)
+            plain["artifact"]["path"] = result.artifact.path.relative_to(making).as_posix()
+            (making / "result.json").write_text(json.dumps(plain))
+        except BaseException:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
+        shutil.rmtree(done, ignore_errors=True)
+        making.rename(done)
+        return _read_result(done)
+
+    def cached_file(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """The bytes kept under `name`, or what `make()` now gives, kept for the next time."""
+        path = self.work / name
+        if path.is_file():
+            return path.read_bytes()
+        content = make()
+        self.write(path, content)
+        return content
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Writes a file whole or not at all."""
+        beside = path.with_name(f".{path.name}.part")
+        try:
+            with beside.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        beside.replace(path)
+
+    def _clear(self) -> None:
+        for name in _OURS:
+            path = self.out / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        for bundle in self.out.glob("*.edge"):
+            bundle.unlink()
+
+
+def key_of(*parts: Any) -> str:
+    """A short name for a combination of plain values: the same parts give the same key."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk (or the quota) is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _read_result(folder: Path) -> PassResult:
+    plain = json.loads((folder / "result.json").read_text())
+    result: PassResult = from_plain(PassResult, plain)
+    path = folder / plain["artifact"]["path"]
+    artifact: Artifact = dataclasses.replace(result.artifact, path=path)
+    if sha256_of(path) != artifact.sha256:
+        raise EnvironmentFailed(f"{path} was changed since it was made", "run again without --resume")
+    return PassResult(artifact, result.skipped)

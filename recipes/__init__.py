@@ -1,0 +1,1 @@
+"""Recipes that CI runs, the programs that train their reference models, and those models."""
