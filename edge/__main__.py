@@ -287,6 +287,8 @@ def _bench(options: argparse.Namespace) -> None:
     from edge.errors import BadInput
 
     suffix = options.model.suffix.lower()
+    if not options.model.is_file():
+        raise BadInput(f"there is no file {options.model}")
     if suffix in {".tflite", ".onnx"}:
         _time(options, options.model, suffix[1:])
     elif suffix == ".edge":

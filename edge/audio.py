@@ -44,6 +44,7 @@ class AudioInput:
 
         Raises:
             BadData: `raw` is not sound, or has NaN in it.
+
         """
         mono = _mono(raw)
         fitted = np.zeros(self.samples, np.float32)
@@ -57,6 +58,7 @@ class AudioInput:
 
         Raises:
             BadData: the file is missing, damaged, or not integer PCM.
+
         """
         samples, rate_hz = read_wav(path)
         return resample(_mono(samples), rate_hz, self.sample_rate_hz)
@@ -67,6 +69,7 @@ def read_wav(path: Path) -> tuple[Samples, int]:
 
     Raises:
         BadData: the file is missing, cut short, or not integer PCM.
+
     """
     try:
         with wave.open(str(path), "rb") as file:

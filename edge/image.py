@@ -46,6 +46,7 @@ class ImageInput:
 
         Raises:
             BadData: `raw` is not a picture.
+
         """
         if raw.dtype != np.uint8 or raw.ndim not in {2, 3} or (raw.ndim == 3 and raw.shape[2] not in {1, 3, 4}):
             raise BadData(
@@ -106,6 +107,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         BadData: the file is missing or cannot be decoded.
         RuntimeMissing: it is neither .pgm nor .ppm and OpenCV is not installed.
+
     """
     try:
         content = path.read_bytes()

@@ -73,6 +73,7 @@ def from_plain(data: Any) -> Preprocess:
     Raises:
         UnknownName: no such kind.
         BadInput: a field is missing, unknown or out of range.
+
     """
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:
@@ -92,6 +93,7 @@ def read_examples(path: Path, steps: Mapping[str, Preprocess]) -> Iterator[tuple
 
     Raises:
         BadData: the file is missing, damaged, or of a kind that the inputs do not take.
+
     """
     suffix = path.suffix.lower()
     if suffix == ".npz":
@@ -147,6 +149,7 @@ def parse_npy(content: bytes) -> Array:
 
     Raises:
         ValueError: damaged, cut short, pickled or not numbers.
+
     """
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)

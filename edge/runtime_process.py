@@ -90,6 +90,10 @@ class RuntimeProcess:
         except OSError as error:
             raise EnvironmentFailed(f"cannot start {self._command[0]}: {error.strerror}") from None
 
+    def import_runtime(self, format: str) -> None:  # noqa: A002  # the word that Artifact and the reports use
+        """Import the runtime for a format ahead of `load`, and wait until that is done."""
+        self.request(Frame({"op": "import", "format": format}), f"importing the runtime for {format}", LOAD_LIMIT_S)
+
     def load(
         self,
         path: Path,

@@ -44,6 +44,7 @@ class TableInput:
 
         Raises:
             BadData: another number of columns.
+
         """
         if raw.shape != (len(self.columns),):
             raise BadData(f"a row of shape {list(raw.shape)}, not [{len(self.columns)}]")
@@ -64,6 +65,7 @@ class Table:
 
         Raises:
             BadData: there is no such column; the hint has the nearest names.
+
         """
         if name not in self.columns:
             near = difflib.get_close_matches(name, self.columns, n=3, cutoff=0.4) or self.columns[:8]
@@ -76,6 +78,7 @@ class Table:
 
         Raises:
             BadData: a column is missing, or a cell is text, empty, NaN or infinite (its line is named).
+
         """
         values = np.empty((len(self.rows), len(names)))
         for position, name in enumerate(names):
@@ -103,6 +106,7 @@ def read_csv(path: Path) -> Table:
 
     Raises:
         BadData: the file is missing, empty, not text, has a nameless or doubled column, or a ragged row.
+
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -4,6 +4,7 @@ Two runtimes in one process slow each other down (their thread pools spin), and 
 the process. So latency is measured, and untrusted models are run, here. A request is a frame with the
 message `{"op": …}`; the reply is one frame, `{"ok": true, …}` or `{"error": class, "message", "hint"}`.
 
+    import   format                            ->  nothing; its runtime is imported before a load needs it
     load     path, format, threads, delegate   ->  engine, inputs, outputs, load_ms, placement
     predict  arrays [N, ...] by input          ->  arrays [N, ...] by output, real values
     time     calls or seconds (with min_calls), lead_in, slowdown  ->  array "seconds" [calls]
@@ -59,6 +60,9 @@ class Worker:
     def _dispatch(self, request: Frame) -> Frame:
         message = request.message
         op = message.get("op")
+        if op == "import":
+            import_runtime(message["format"])
+            return Frame({"ok": True})
         if op == "load":
             return self._load(message)
         if op == "predict":
@@ -68,7 +72,7 @@ class Worker:
         if op == "status":
             status = {"first_ms": self._first_ms, "peak_rss_bytes": peak_rss_bytes(), "cpu_s": time.process_time()}
             return Frame({"ok": True, **status})
-        raise BadRecipe(f"unknown request {op!r}", "load, predict, time, status or stop")
+        raise BadRecipe(f"unknown request {op!r}", "import, load, predict, time, status or stop")
 
     def _load(self, message: Mapping[str, Any]) -> Frame:
         import_runtime(message["format"])

@@ -10,7 +10,8 @@ from edge.errors import BadModel, CheckFailed, ProcessCrashed
 from edge.probe import environment
 from edge.report import Skipped
 from edgetool.conversion_worker import ConversionWorker, run_pass
-from edgetool.passes import KERAS, ConvertLiteRT, ConvertONNX, Pass, PassResult, label, settings
+from edgetool.passes.conversions import ConvertLiteRT, ConvertONNX
+from edgetool.passes.step import KERAS, Pass, PassResult, label, settings
 from edgetool.progress import Progress
 from edgetool.recipe import Recipe
 from edgetool.workspace import Workspace, key_of
@@ -75,9 +76,7 @@ def make(
                 progress=lambda fraction, what: progress.at(fraction, f"{name}: {what}"),
             )  # fmt: skip
 
-        key = key_of(
-            before.sha256, step.name, settings(step), task_sha256, recipe.seed, environment().versions
-        )
+        key = key_of(before.sha256, step.name, settings(step), task_sha256, recipe.seed, environment().versions)
         result = workspace.cached_pass(key, run_it)
         current = dataclasses.replace(result.artifact, steps=(*before.steps, *result.artifact.steps[-1:]))
         skipped = (*skipped, *(Skipped(f"{label(step)}: {s.what}", s.reason) for s in result.skipped))

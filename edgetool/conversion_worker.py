@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 
 from edge.artifact import Artifact
 from edge.errors import EdgetoolError, ProcessCrashed
-from edgetool.passes import Pass, PassResult
+from edgetool.passes.step import Pass, PassResult
 from edgetool.progress import At
 from edgetool.recipe import TaskSource
 from edgetool.task import Task

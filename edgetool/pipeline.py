@@ -18,7 +18,8 @@ from edgetool.candidates import ENGINE_OF_FORMAT, Made, baseline_sequences, iden
 from edgetool.conversion_worker import ConversionWorker, describe_model, load_source, reference_outputs
 from edgetool.judge import Outputs, golden_inputs, outputs_on, paired_drop, parity_of, run_on
 from edgetool.latency import race_all
-from edgetool.passes import KERAS, Pass, check_sequence, default_sequences, label
+from edgetool.passes import check_sequence, default_sequences
+from edgetool.passes.step import KERAS, Pass, label
 from edgetool.progress import Progress
 from edgetool.recipe import Recipe, limits_for
 from edgetool.shipping import confirmed, failure_of, wanted, write_run

@@ -15,18 +15,19 @@ max_size = "150kB"
 ```
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tomllib
-from collections.abc import Mapping
 
 from edge.errors import BadRecipe, UnknownName
 from edge.report import Limits
 from edge.target import Target, target, this_machine
 from edgetool.metrics import Metric
-from edgetool.passes import Pass, pass_from_settings
+from edgetool.passes import pass_from_settings
+from edgetool.passes.step import Pass
 from edgetool.units import parse_bytes, parse_drop, parse_milliseconds
 
 DEFAULT_MAX_DROP = {"points": 1.0, "relative": 0.01, "dB": 0.5}

@@ -23,7 +23,8 @@ from edgetool.conversion_worker import (
     run_pass,
 )
 from edgetool.judge import BATCH, Outputs, golden_inputs, parity_of, run_on
-from edgetool.passes import KERAS, Pass, check_sequence, label, pass_from_settings
+from edgetool.passes import check_sequence, pass_from_settings
+from edgetool.passes.step import KERAS, Pass, label
 from edgetool.progress import Progress
 from edgetool.recipe import TaskSource
 from edgetool.render.words import accuracy_words

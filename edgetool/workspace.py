@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from edge.artifact import Artifact, sha256_of
 from edge.errors import BadInput, EnvironmentFailed
 from edge.report import from_plain
-from edgetool.passes import PassResult
+from edgetool.passes.step import PassResult
 
 _MARK = ".edgetool"
 _OURS = ("work", "shipped", "report.json", "report.html", "recipe.lock.toml")

@@ -5,7 +5,6 @@ Zhu and Gupta, "To prune, or not to prune: exploring the efficacy of pruning for
 stay zero, more of them as the schedule goes.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -109,7 +108,7 @@ class MagnitudePruner:
         settings = self._settings
         self._apply()
         first, last = settings.begin * total_steps, settings.end * total_steps
-        if first <= step and (step % settings.frequency_steps == 0 or step == math.ceil(last) or step == total_steps):
+        if first <= step < last + 1 and (step % settings.frequency_steps == 0 or step >= last):
             now = schedule(step, first, last, settings.sparsity)
             # pruned weights are zero, so they rank lowest and no mask ever gives one back
             self._masks = masks([kernel.numpy() for kernel in self._kernels], now, settings.scope)

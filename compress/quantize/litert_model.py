@@ -16,7 +16,7 @@ from edge.errors import BadModel
 from edge.report import Skipped
 
 # TensorType and BuiltinOperator of the schema (tensorflow/compiler/mlir/lite/schema/schema.fbs).
-FLOAT32, FLOAT16 = 0, 1
+FLOAT32, FLOAT16, INT64 = 0, 1, 4
 _INTEGERS = frozenset({3, 7, 9, 17})  # uint8, int16, int8, int4
 _DEQUANTIZE, _QUANTIZE = 6, 114
 # Operations that move or reshape data: they compute nothing, so their type costs nothing.

@@ -29,6 +29,7 @@ def read_arrays(
 
     Raises:
         BadData: the file is missing, damaged or pickled; a key is missing or unknown; an array does not fit.
+
     """
     arrays = read_npz(path)
     names = [spec.name for spec in inputs]

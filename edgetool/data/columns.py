@@ -34,6 +34,7 @@ def read_columns(
     Raises:
         BadData: the file is damaged, the target column is missing, another column has text in it, or the
             columns do not fit the model.
+
     """
     spec = only_input(inputs, str(path))
     table = read_csv(path)
@@ -42,6 +43,8 @@ def read_columns(
         raise BadData(f"{path}: which column is the target?", f"choose the target column of: {shown}")
     name = target_column or "target"
     values, labels = _target(table, name)
+    if labels and form == "values":
+        raise BadData(f"{path}: column {name!r} holds text, but the metric needs values", "use accuracy")
     if labels:
         check_names(labels, output, f"{path}: column {name!r}")
     truth = targets(values, output, f"{path}: column {name!r}", form)
@@ -63,6 +66,7 @@ def table_splits(
 
     Raises:
         BadData: the number of columns is not what the input `spec` takes.
+
     """
     check_shape((len(columns),), spec, where)
     if np.dtype(spec.dtype).kind != "f" and spec.quantization is None:

@@ -76,6 +76,7 @@ class FileExamples:
 
         Raises:
             BadData: a file has been damaged or deleted since the task was loaded.
+
         """
         inputs = np.stack([self.step(self.read(self.files[index])) for index in indices])
         return {self.input_name: inputs}, self.targets[indices]

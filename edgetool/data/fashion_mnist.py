@@ -89,6 +89,7 @@ def load_arrays() -> Arrays:
         BadData: a local copy outside the cache is damaged (a damaged cache is fetched again).
         EnvironmentFailed: there is no local copy and it could not be fetched.
         DiskFull: no space to cache it.
+
     """
     cache = cache_folder() / FOLDER
     data = os.environ.get("EDGETOOL_DATA")

@@ -33,6 +33,7 @@ def image_input(spec: TensorSpec) -> ImageInput:
 
     Raises:
         BadData: `spec` takes no pictures of one fixed size.
+
     """
     shape = spec.example_shape
     sizes = tuple(length for length in shape if length is not None)
@@ -55,6 +56,7 @@ def audio_input(spec: TensorSpec) -> AudioInput:
 
     Raises:
         BadData: `spec` takes no raw sound of one fixed length.
+
     """
     shape = spec.example_shape
     samples = [length for length in shape if length != 1]
@@ -72,6 +74,7 @@ def array_input(array: Array, spec: TensorSpec, where: str) -> ArrayInput:
 
     Raises:
         BadData: another shape or kind of number, a value out of range, NaN or infinity; `where` is named.
+
     """
     check_shape(array.shape[1:], spec, where)
     finite(array, where)
@@ -118,6 +121,7 @@ def targets(values: Array, output: TensorSpec, where: str, form: TargetForm | No
 
     Raises:
         BadData: NaN, another shape, a label out of range, or numbers that the metric cannot use.
+
     """
     finite(values, where)
     if values.ndim == 2 and values.shape[1] == 1:

@@ -45,6 +45,7 @@ def read_folder(root: Path, inputs: Sequence[TensorSpec], output: TensorSpec, se
     Raises:
         BadData: an empty class, mixed kinds of files, one that cannot be decoded, too few examples, or classes
             or files that do not fit the model.
+
     """
     spec = only_input(inputs, f"the folder {root}")
     below = {folder.name for folder in _folders(root)}

@@ -66,6 +66,7 @@ def load_task(
         BadData: the data is missing, damaged, or does not fit the model.
         UnknownName: no such built-in task or metric.
         EnvironmentFailed: a built-in task could not be fetched.
+
     """
     path = Path(data)
     name = str(data) if data in BUILT_IN else path.stem if path.suffix else path.name

@@ -22,6 +22,7 @@ def run_program(path: Path) -> Task:
 
     Raises:
         BadData: the file is missing, fails, or does not define task() returning a Task.
+
     """
     if not path.is_file():
         raise BadData(f"there is no {path}")
@@ -57,6 +58,7 @@ def check_task(
 
     Raises:
         BadData: something does not fit; it is named.
+
     """
     names = {spec.name for spec in inputs}
     if set(task.preprocess) != names:

@@ -39,6 +39,7 @@ def validation_split(
 
     Raises:
         BadData: a class has so few examples that a split would have none of it; `where` is named.
+
     """
     rest, drawn = stratified_split(labels, VAL_FRACTION, seed)
     _check_classes(labels, (rest, drawn), where, names)
@@ -52,6 +53,7 @@ def three_splits(
 
     Raises:
         BadData: a class has so few examples that a split would have none of it; `where` is named.
+
     """
     rest, test = stratified_split(labels, TEST_FRACTION, seed)
     inner_rest, inner_val = stratified_split(labels[rest], VAL_FRACTION / (1 - TEST_FRACTION), seed)
@@ -66,7 +68,7 @@ def _check_classes(labels: npt.NDArray[Any], parts: Sequence[Indices], where: st
         raise BadData(f"{where}: {len(labels)} examples are too few to split in {len(parts)}", hint)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         return
-    for c in np.unique(labels):
+    for c in np.unique(labels).tolist():
         if not all((labels[part] == c).any() for part in parts):
             name = names[c] if 0 <= c < len(names) else c
             n = np.count_nonzero(labels == c)

@@ -28,6 +28,7 @@ def load_arrays(name: str) -> tuple[Rows, Values, Rows, Values, tuple[str, ...]]
     Raises:
         UnknownName: no such table.
         RuntimeMissing: scikit-learn is not installed.
+
     """
     if name not in LABELS:
         raise UnknownName("table", name, LABELS)

@@ -11,8 +11,10 @@ from edgetool.render.charts import drop_chart, size_speed_chart
 from edgetool.render.words import (
     accuracy_words,
     drop_words,
+    duration,
     headline,
-    milliseconds,
+    parity_words,
+    scale_of,
     speed_words,
     status_words,
 )
@@ -78,7 +80,8 @@ def _e(text: object) -> str:
 
 def _facts(report: Report) -> str:
     limits = report.limits
-    said = [f"drop &le; {limits.max_drop:g}"] if limits.max_drop is not None else []
+    factor, unit = scale_of(next((row.drop.unit for row in report.candidates if row.drop is not None), ""))
+    said = [f"drop &le; {limits.max_drop * factor:g}{unit}"] if limits.max_drop is not None else []
     if limits.max_size_bytes is not None:
         said.append(f"size &le; {format_bytes(limits.max_size_bytes)}")
     if limits.max_p95_ms is not None:
@@ -106,8 +109,9 @@ def _table(report: Report, everyone: tuple[Candidate, ...]) -> str:
             "Gzipped": format_bytes(row.gzip_bytes),
             report.task.metric: accuracy_words(row.accuracy),
             "Drop": drop_words(row.drop),
-            "p50": milliseconds(None if speed is None else speed.p50_ms),
+            "p50": duration(None if speed is None else speed.p50_ms),
             "Time over float32": speed_words(speed),
+            "Parity": parity_words(row.parity),
             "Verdict": status_words(row, report),
         }
         steps = " &rarr; ".join(_e(step) for step in row.steps) or "as it came"
@@ -124,6 +128,7 @@ def _table(report: Report, everyone: tuple[Candidate, ...]) -> str:
         "Drop",
         "p50, 1 thread",
         "Time over float32",
+        "Parity",
         "Verdict",
     )
     head = "".join(f'<th scope="col">{_e(name)}</th>' for name in heads)
@@ -156,11 +161,11 @@ def _measurement(name: str, one: Measurement) -> str:
     cells = (
         f"{one.engine}{label}",
         one.threads,
-        milliseconds(one.p50_ms),
-        f"{milliseconds(one.p95_ms)} ({milliseconds(one.p95_upper_ms)})",
-        milliseconds(one.p99_ms),
-        milliseconds(one.load_ms),
-        milliseconds(one.first_ms),
+        duration(one.p50_ms),
+        f"{duration(one.p95_ms)} ({duration(one.p95_upper_ms)})",
+        duration(one.p99_ms),
+        duration(one.load_ms),
+        duration(one.first_ms),
         "not measured" if one.peak_rss_bytes is None else format_bytes(one.peak_rss_bytes),
         placement + (f"; not: {fallback}" if fallback else ""),
         speed_words(one),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from edge.report import Report
 from edgetool.choose import deciding
-from edgetool.render.words import accuracy_words, drop_words, headline, milliseconds, speed_words, status_words
+from edgetool.render.words import accuracy_words, drop_words, duration, headline, speed_words, status_words
 from edgetool.units import format_bytes
 
 
@@ -30,7 +30,7 @@ def print_report(report: Report, folder: Path) -> None:
             format_bytes(row.gzip_bytes),
             accuracy_words(row.accuracy),
             drop_words(row.drop),
-            milliseconds(None if speed is None else speed.p50_ms),
+            duration(None if speed is None else speed.p50_ms),
             speed_words(speed),
             status_words(row, report),
             style="bold" if row.id == report.chosen else None,

@@ -1,6 +1,6 @@
 """How figures are worded, the same in the table and on the page. None is "not measured"."""
 
-from edge.report import Accuracy, Candidate, Drop, Measurement, Report
+from edge.report import Accuracy, Candidate, Drop, Measurement, Parity, Report
 from edgetool.choose import deciding
 from edgetool.units import format_bytes
 
@@ -42,9 +42,23 @@ def speed_words(measurement: Measurement | None) -> str:
     return f"{measurement.ratio:.2f} x [{low:.2f}, {high:.2f}] {(measurement.verdict or '').replace('_', ' ')}"
 
 
-def milliseconds(value: float | None) -> str:
-    """`0.123 ms`, with three digits that count."""
-    return NOT_MEASURED if value is None else f"{value:.3g} ms"
+def duration(milliseconds: float | None) -> str:
+    """`1.23 ms`, or `12.3 \N{MICRO SIGN}s` below a tenth of a millisecond: three digits that count."""
+    if milliseconds is None:
+        return NOT_MEASURED
+    return f"{milliseconds * 1e3:.3g} \N{MICRO SIGN}s" if milliseconds < 0.1 else f"{milliseconds:.3g} ms"
+
+
+def parity_words(parity: Parity | None) -> str:
+    """`agrees with keras: 38 dB, argmax 100 %`, or where it diverges."""
+    if parity is None:
+        return NOT_MEASURED
+    if parity.first_divergence is not None:
+        return f"DIFFERS from {parity.reference} at {parity.first_divergence}"
+    parts = [] if parity.sqnr_db is None else [f"{parity.sqnr_db:.0f} dB"]
+    if parity.argmax_agreement is not None:
+        parts.append(f"argmax {parity.argmax_agreement:.0%}")
+    return f"agrees with {parity.reference}" + (f": {', '.join(parts)}" if parts else ", bit for bit")
 
 
 def status_words(candidate: Candidate, report: Report) -> str:
@@ -69,5 +83,5 @@ def headline(report: Report) -> str:
     size = f"{base.size_bytes / best.size_bytes:.2f} x smaller ({format_bytes(best.size_bytes)})"
     packed = f"{base.size_bytes / best.gzip_bytes:.2f} x gzipped"
     speed = deciding(best)
-    fast = "" if speed is None or speed.ratio is None else f", {1 / speed.ratio:.2f} x as fast on one thread"
+    fast = "" if speed is None or speed.ratio is None else f", {speed.ratio:.2f} x the float32 time on one thread"
     return f"{best.id} ships: {size}, {packed}{fast}, drop {drop_words(best.drop)}"

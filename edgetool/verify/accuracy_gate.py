@@ -18,6 +18,8 @@ from edgetool.verify.bootstrap import Groups
 
 SCORE = "paired score interval (Tango 1998)"
 BOOTSTRAP = "paired bootstrap-t"
+# No test set is larger: beyond it a drop that all but equals the limit counts as one that no number would decide.
+MOST_EXAMPLES = 10**9
 CLUSTERED = "paired bootstrap-t over groups"
 
 
@@ -104,9 +106,7 @@ def drop(
     largest = abs(start) if metric.drop_unit == "dB" else 1.0
     found = bootstrap.bounds(_PairedDrop(metric, before, after), n, groups, seed, largest)
     verdict = _verdict(value, found.upper95, max_drop)
-    needed = None
-    if verdict == "unresolved" and value < max_drop:
-        needed = max(n + 1, math.ceil(n * ((found.upper95 - value) / (max_drop - value)) ** 2))
+    needed = _scaled_n(found.upper95 - value, max_drop - value, n) if verdict == "unresolved" else None
     method = BOOTSTRAP if groups is None else CLUSTERED
     return Drop(value, metric.drop_unit, found.upper95, found.ci95, method, n, verdict, needed)
 
@@ -119,15 +119,22 @@ def _verdict(value: float, upper95: float, max_drop: float) -> DropVerdict:
 
 def _score_n(worse: float, better: float, n: int, max_drop: float) -> int | None:
     """The smallest number of examples at which these rates of discordance would pass; None where none would."""
-    if worse - better >= max_drop:
-        return None
     low, high = n, 2 * n
     while _score_fails(worse, better, high, max_drop):
+        if high > MOST_EXAMPLES:
+            return None
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if _score_fails(worse, better, middle, max_drop) else (low, middle)
     return high
+
+
+def _scaled_n(reach: float, room: float, n: int) -> int | None:
+    """The number of examples at which a bound this far from the value, shrinking as 1/√n, would be within the limit."""
+    if room <= 0 or n * (reach / room) ** 2 > MOST_EXAMPLES:
+        return None
+    return max(n + 1, math.ceil(n * (reach / room) ** 2))
 
 
 def _score_fails(worse: float, better: float, n: int, max_drop: float) -> bool:

@@ -2,7 +2,12 @@
 
 Two runtimes timed one after the other see two machines: frequency, caches and neighbours drift within
 seconds. Blocks of all entries in a fresh random order per round see the same one, so the ratio of medians
-is of the models. Blocks are the unit that the interval resamples (`edgetool.verify.speed_gate`).
+is of the models.
+
+Where a process lies in memory makes it faster or slower for as long as it lives: the same model in twelve
+processes differed by 0.8 % (standard deviation), a single process from itself by 0.07 %. So every entry is
+launched several times, and launches are the unit that the interval resamples (`edgetool.verify.speed_gate`):
+an interval over the blocks of one launch would be a narrow one around the wrong value.
 """
 
 import contextlib
@@ -12,6 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,23 +60,27 @@ class Entry:
 
 @dataclass(frozen=True)
 class Settings:
-    """How long to race. A block is `block_seconds` of runs and at least `min_calls` of them, after `lead_in`
-    runs that are not counted because the process before left them cold caches.
+    """How long to race: `launches` times a fresh process per entry, with `blocks` blocks each.
+
+    A block is `block_seconds` of runs and at least `min_calls` of them, after `lead_in` runs that are not
+    counted because the process before left them cold caches. Before its blocks a process runs until it is
+    stationary, at most `max_warmup_seconds`.
     """
 
-    blocks: int = 40
+    launches: int = 8
+    blocks: int = 5
     block_seconds: float = 0.02
     min_calls: int = 5
     lead_in: int = 2
-    max_warmup_seconds: float = 2.0
+    max_warmup_seconds: float = 0.5
     max_wait_seconds: float = 900.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.blocks < speed_gate.FEWEST_BLOCKS or self.blocks * self.min_calls < FEWEST_CALLS:
+        if self.launches < speed_gate.FEWEST_BLOCKS or self.launches * self.blocks * self.min_calls < FEWEST_CALLS:
             raise BadRecipe(
-                f"{self.blocks} blocks of {self.min_calls} calls decide nothing",
-                f"a race needs {speed_gate.FEWEST_BLOCKS} blocks for a verdict and {FEWEST_CALLS} calls to bound p95",
+                f"{self.launches} launches with {self.blocks} blocks of {self.min_calls} calls decide nothing",
+                f"a race needs {speed_gate.FEWEST_BLOCKS} launches for a verdict and {FEWEST_CALLS} calls to bound p95",
             )
         if self.block_seconds <= 0 or self.lead_in < 0:
             raise BadRecipe(f"no block lasts {self.block_seconds} s after {self.lead_in} runs")
@@ -98,17 +108,24 @@ class RaceResult:
 
 
 @dataclass
+class _Record:
+    """What all launches of one entry have measured so far; `calls` per block are fixed by the first."""
+
+    calls: int = 0
+    launches: list[Seconds] = field(default_factory=list)
+    loaded: list[Loaded] = field(default_factory=list)
+    status: list[WorkerStatus] = field(default_factory=list)
+
+
+@dataclass
 class _Runner:
-    """One entry's process and what it has measured so far."""
+    """One launch of one entry."""
 
     entry: Entry
     process: RuntimeProcess
-    loaded: Loaded
-    cpu_s_at_start: float
-    calls: int = 0
-    limit_s: float = 60.0
+    record: _Record
+    limit_s: float
     blocks: list[Seconds] = field(default_factory=list)
-    status: WorkerStatus | None = None
 
 
 def race(
@@ -130,36 +147,31 @@ def race(
     """
     _check(entries)
     skipped: dict[str, Skipped] = {}
-    with _machine_to_itself(lock, settings.max_wait_seconds, progress), contextlib.ExitStack() as stack:
+    records = {entry.id: _Record() for entry in entries}
+    rng = np.random.default_rng(settings.seed)
+    with _machine_to_itself(lock, settings.max_wait_seconds, progress):
         load_before, clocks, started = os.getloadavg()[0], probe.clocks(), time.monotonic()
         busy, own = probe.busy_seconds(), time.process_time()
-        runners: dict[str, _Runner] = {}
-        for i, entry in enumerate(entries):
-            progress(f"warming up {entry.id}", 0.2 * i / len(entries))
-            with _or_skipped(entry, skipped):
-                runners[entry.id] = _start(stack, entry, settings)
-        _run_blocks(runners, settings, skipped, progress)
-        for runner in runners.values():
-            if runner.entry.id not in skipped:
-                with _or_skipped(runner.entry, skipped):
-                    runner.status = runner.process.status()
+        for i in range(settings.launches):
+            progress(f"racing, launch {i + 1} of {settings.launches}", i / settings.launches)
+            _launch(entries, records, settings, skipped, rng)
         elapsed = time.monotonic() - started
-        used = time.process_time() - own + sum(r.status.cpu_s for r in runners.values() if r.status is not None)
+        workers = sum(status.cpu_s for record in records.values() for status in record.status)
         conditions = Conditions(
             seconds=elapsed,
             load_before=load_before,
             load_after=os.getloadavg()[0],
-            others_cores=_others(busy, probe.busy_seconds(), used, elapsed),
+            others_cores=_others(busy, probe.busy_seconds(), time.process_time() - own + workers, elapsed),
             throttled=probe.throttled(clocks, probe.clocks()),
         )
-    finished = {id: runner for id, runner in runners.items() if id not in skipped}  # noqa: A001  # what entries call it
     progress("comparing", 1.0)
     rows: dict[str, Measurement | Skipped] = {}
     for entry in entries:
         if entry.id in skipped:
             rows[entry.id] = skipped[entry.id]
         else:
-            rows[entry.id] = _measurement(finished[entry.id], finished, settings.seed, conditions.throttled)
+            baseline = None if entry.baseline is None or entry.baseline in skipped else records[entry.baseline]
+            rows[entry.id] = _measurement(entry, records[entry.id], baseline, settings.seed, conditions.throttled)
     return RaceResult(rows, conditions)
 
 
@@ -181,22 +193,58 @@ def _check(entries: Sequence[Entry]) -> None:
             )
 
 
-def _start(stack: contextlib.ExitStack, entry: Entry, settings: Settings) -> _Runner:
+def _launch(
+    entries: Sequence[Entry],
+    records: dict[str, _Record],
+    settings: Settings,
+    skipped: dict[str, Skipped],
+    rng: np.random.Generator,
+) -> None:
+    """A fresh process for every entry that still runs, warmed up one after the other, then interleaved."""
+    left = [entry for entry in entries if entry.id not in skipped]
+    with contextlib.ExitStack() as stack:
+        processes = {entry.id: stack.enter_context(RuntimeProcess()) for entry in left}
+        # what Python and the runtimes import is not timed, so here all cores may work
+        with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+            for _ in pool.map(lambda entry: _import(entry, processes[entry.id], skipped), left):
+                pass
+        runners = []
+        for entry in left:
+            with _or_skipped(entry, skipped):
+                if entry.id not in skipped:
+                    runners.append(_warm_up(entry, processes[entry.id], records[entry.id], settings))
+        for _ in range(settings.blocks):
+            for k in rng.permutation(len(runners)):
+                with _or_skipped(runners[k].entry, skipped):
+                    if runners[k].entry.id not in skipped:
+                        _block(runners[k], settings)
+        for runner in runners:
+            with _or_skipped(runner.entry, skipped):
+                if runner.entry.id not in skipped:
+                    runner.record.status.append(runner.process.status())
+                    runner.record.launches.append(np.concatenate(runner.blocks))
+
+
+def _import(entry: Entry, process: RuntimeProcess, skipped: dict[str, Skipped]) -> None:
+    with _or_skipped(entry, skipped):
+        process.import_runtime(entry.format)
+
+
+def _warm_up(entry: Entry, process: RuntimeProcess, record: _Record, settings: Settings) -> _Runner:
     """Load the model and run it until its median is stationary, or for `max_warmup_seconds`."""
-    process = stack.enter_context(RuntimeProcess())
     loaded = process.load(entry.path, entry.format, threads=entry.threads, delegate=entry.delegate)
     if loaded.engine != entry.engine:
         raise BadRecipe(f"{entry.path.name} runs on {loaded.engine}, not on {entry.engine}")
-    runner = _Runner(entry, process, loaded, process.status().cpu_s)
+    record.loaded.append(loaded)
     medians: list[float] = []
     end = time.monotonic() + settings.max_warmup_seconds
     while len(medians) < STATIONARY_STRETCHES or (time.monotonic() < end and not _stationary(medians)):
         stretch = process.time(seconds=settings.block_seconds, min_calls=settings.min_calls, slowdown=entry.slowdown)
         medians.append(float(np.median(stretch)))
-    runner.calls = max(settings.min_calls, math.ceil(settings.block_seconds / medians[-1]))
+    # every launch has the same number of calls, so that each weighs the same in the percentiles
+    record.calls = record.calls or max(settings.min_calls, math.ceil(settings.block_seconds / medians[-1]))
     # a block that takes 20 times as long as in the warm-up, and half a minute more, hangs
-    runner.limit_s = 30 + 20 * runner.calls * medians[-1]
-    return runner
+    return _Runner(entry, process, record, 30 + 20 * record.calls * medians[-1])
 
 
 def _stationary(medians: Sequence[float]) -> bool:
@@ -204,42 +252,31 @@ def _stationary(medians: Sequence[float]) -> bool:
     return max(last) <= min(last) * (1 + STATIONARY_WITHIN)
 
 
-def _run_blocks(
-    runners: dict[str, _Runner], settings: Settings, skipped: dict[str, Skipped], progress: Progress
-) -> None:
-    rng = np.random.default_rng(settings.seed)
-    order = list(runners.values())
-    for i in range(settings.blocks):
-        progress(f"racing, block {i + 1} of {settings.blocks}", 0.2 + 0.8 * i / settings.blocks)
-        for k in rng.permutation(len(order)):
-            runner = order[k]
-            if runner.entry.id not in skipped:
-                with _or_skipped(runner.entry, skipped):
-                    runner.blocks.append(
-                        runner.process.time(
-                            calls=runner.calls,
-                            lead_in=settings.lead_in,
-                            slowdown=runner.entry.slowdown,
-                            limit_s=runner.limit_s,
-                        )
-                    )
+def _block(runner: _Runner, settings: Settings) -> None:
+    runner.blocks.append(
+        runner.process.time(
+            calls=runner.record.calls,
+            lead_in=settings.lead_in,
+            slowdown=runner.entry.slowdown,
+            limit_s=runner.limit_s,
+        )
+    )
 
 
-def _measurement(runner: _Runner, finished: dict[str, _Runner], seed: int, throttled: bool | None) -> Measurement:
-    entry, status = runner.entry, runner.status
-    if status is None or status.first_ms is None:
-        raise AssertionError(f"{entry.id} finished without a status")
-    latencies = np.concatenate(runner.blocks)
+def _measurement(
+    entry: Entry, record: _Record, baseline: _Record | None, seed: int, throttled: bool | None
+) -> Measurement:
+    latencies = np.concatenate(record.launches)
     p50, p90, p95, p99 = (float(p) * 1e3 for p in np.percentile(latencies, (50, 90, 95, 99)))
-    baseline = finished.get(entry.baseline) if entry.baseline is not None else None
-    compared = speed_gate.ratio(runner.blocks, baseline.blocks, seed) if baseline is not None else None
+    compared = speed_gate.ratio(record.launches, baseline.launches, seed) if baseline is not None else None
+    peaks = [status.peak_rss_bytes for status in record.status if status.peak_rss_bytes is not None]
     return Measurement(
         engine=entry.engine,
         delegate=entry.delegate,
         threads=entry.threads,
         status="measured",
-        load_ms=runner.loaded.load_ms,
-        first_ms=status.first_ms,
+        load_ms=float(np.median([loaded.load_ms for loaded in record.loaded])),
+        first_ms=float(np.median([status.first_ms for status in record.status if status.first_ms is not None])),
         n=len(latencies),
         p50_ms=p50,
         p90_ms=p90,
@@ -249,8 +286,8 @@ def _measurement(runner: _Runner, finished: dict[str, _Runner], seed: int, throt
         ratio=compared.value if compared else None,
         ratio_ci95=compared.ci95 if compared else None,
         verdict=compared.verdict if compared else None,
-        placement=runner.loaded.placement,
-        peak_rss_bytes=status.peak_rss_bytes,
+        placement=record.loaded[0].placement,
+        peak_rss_bytes=max(peaks, default=None),
         throttled=throttled,
     )
 

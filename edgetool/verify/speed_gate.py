@@ -34,15 +34,14 @@ class SpeedRatio:
     verdict: SpeedVerdict
 
 
-def ratio(
-    candidate: Sequence[Seconds] | Seconds, baseline: Sequence[Seconds] | Seconds, seed: int = 0
-) -> SpeedRatio:
+def ratio(candidate: Sequence[Seconds] | Seconds, baseline: Sequence[Seconds] | Seconds, seed: int = 0) -> SpeedRatio:
     """The ratio of median times, from one entry a block: the calls of the block [calls], or their median, in seconds.
 
     Block i of both comes from the same round of the race. Fewer than 8 blocks are always `inconclusive`.
 
     Raises:
         BadRecipe: the two have no blocks, or not the same number of them.
+
     """
     if len(candidate) != len(baseline) or len(candidate) == 0:
         raise BadRecipe(f"{len(candidate)} blocks of the candidate and {len(baseline)} of the baseline are no pairs")
@@ -71,6 +70,7 @@ def percentile_upper(latencies: Seconds, fraction: float, level: float = 0.95) -
 
     Raises:
         BadRecipe: too few calls: even the slowest is not above the percentile with that probability.
+
     """
     n = len(latencies)
     if n == 0 or 1 - fraction**n < level:

@@ -36,7 +36,9 @@ def test_pcm_of_every_width_is_read_to_its_precision(tmp_path, width, step):
     np.testing.assert_allclose(samples, stereo, atol=step)
 
 
-@pytest.mark.parametrize(("from_hz", "to_hz"), [(44100, 16000), (48000, 16000), (8000, 16000), (11025, 16000), (22050, 16000)])
+@pytest.mark.parametrize(
+    ("from_hz", "to_hz"), [(44100, 16000), (48000, 16000), (8000, 16000), (11025, 16000), (22050, 16000)]
+)
 def test_resampling_keeps_a_tone(from_hz, to_hz):
     for share in (0.05, 0.5, 0.8):  # of the lower Nyquist rate
         frequency = share * min(from_hz, to_hz) / 2
@@ -85,7 +87,12 @@ def test_damaged_files(tmp_path):
     path = tmp_path / "a.wav"
     write_wav(path, tone(440, 8000, 400))
     whole = path.read_bytes()
-    for content, says in ((whole[:300], "cut short"), (whole[:20], "no PCM wav"), (b"RIFX" + whole[4:], "no PCM wav"), (b"", "no PCM wav")):
+    for content, says in (
+        (whole[:300], "cut short"),
+        (whole[:20], "no PCM wav"),
+        (b"RIFX" + whole[4:], "no PCM wav"),
+        (b"", "no PCM wav"),
+    ):
         path.write_bytes(content)
         with pytest.raises(BadData, match=says):
             read_wav(path)

@@ -48,7 +48,9 @@ def test_transparency_is_dropped():
     np.testing.assert_array_equal(ImageInput(4, 4, 3, dtype="uint8")(raw), raw[:, :, :3])
 
 
-@pytest.mark.parametrize(("layout", "channels", "shape"), [("HWC", 3, (5, 4, 3)), ("CHW", 3, (3, 5, 4)), ("HW", 1, (5, 4))])
+@pytest.mark.parametrize(
+    ("layout", "channels", "shape"), [("HWC", 3, (5, 4, 3)), ("CHW", 3, (3, 5, 4)), ("HW", 1, (5, 4))]
+)
 def test_layouts(layout, channels, shape):
     raw = smooth(5, 4)
     values = ImageInput(5, 4, channels, scale=1, layout=layout)(raw)
@@ -95,7 +97,12 @@ def test_reducing_is_close_to_opencv_area(height, width):
 
 @pytest.mark.parametrize(
     "raw",
-    [np.zeros((4, 4), np.float32), np.zeros((2, 4, 4, 3), np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)],
+    [
+        np.zeros((4, 4), np.float32),
+        np.zeros((2, 4, 4, 3), np.uint8),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((0, 4), np.uint8),
+    ],
 )
 def test_what_is_no_picture_is_refused(raw):
     with pytest.raises(BadData, match="picture"):

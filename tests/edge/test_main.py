@@ -138,7 +138,9 @@ def test_one_probability_stands_for_two_classes(tmp_path, capsys):
 
 
 def test_a_fixed_batch_is_filled(tmp_path, capsys):
-    bundle = fake_bundle(tmp_path, FakeModel((TensorSpec("input", (3, 4), "float32"),), (TensorSpec("y", (3, 1), "float32"),)))
+    bundle = fake_bundle(
+        tmp_path, FakeModel((TensorSpec("input", (3, 4), "float32"),), (TensorSpec("y", (3, 1), "float32"),))
+    )
     np.save(tmp_path / "x.npy", np.zeros(4, np.float32))
     assert main(["run", str(bundle), str(tmp_path / "x.npy")]) == 0
     assert capsys.readouterr().out.endswith("\t1\n")
@@ -190,7 +192,7 @@ def test_bad_input_is_one_line_and_a_hint(tmp_path, capsys):
         (["run", str(bundle), str(tmp_path / "wrong.npy")], "wrong.npy: input 'input' takes shape [1, 4], got [1, 5]"),
         (["run", str(bundle), str(tmp_path / "x.txt")], "takes .npy and .npz"),
         (["bench", str(tmp_path / "x.txt")], "cannot be timed"),
-        (["bench", str(tmp_path / "x.tflite")], "no model file"),
+        (["bench", str(tmp_path / "x.tflite")], "there is no file"),
     ):
         assert main(arguments) == 2
         first, *rest = capsys.readouterr().err.splitlines()
@@ -216,7 +218,9 @@ def test_help_imports_nothing_heavy():
     assert "verify" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["jump"], ["run", "a.edge", "x", "--top", "0"], ["bench", "a", "--seconds", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["jump"], ["run", "a.edge", "x", "--top", "0"], ["bench", "a", "--seconds", "0"]]
+)
 def test_a_wrong_command_line_is_exit_2(arguments):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -227,7 +231,9 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path):
     bundle = fake_bundle(tmp_path)
     np.savez(tmp_path / "x.npz", input=np.zeros((20000, 4), np.float32))
     command = [sys.executable, "-m", "edge", "run", str(bundle), str(tmp_path / "x.npz")]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ) as process:
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ
+    ) as process:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""

@@ -25,7 +25,9 @@ def test_a_row_of_another_length_is_refused():
         TableInput(("a",), (0.0,), (1.0,))(np.zeros(2))
 
 
-@pytest.mark.parametrize(("mean", "std"), [((0.0,), (1.0, 1.0)), ((0.0, 0.0), (1.0, 0.0)), ((float("nan"), 0.0), (1.0, 1.0))])
+@pytest.mark.parametrize(
+    ("mean", "std"), [((0.0,), (1.0, 1.0)), ((0.0, 0.0), (1.0, 0.0)), ((float("nan"), 0.0), (1.0, 1.0))]
+)
 def test_impossible_statistics_are_refused(mean, std):
     with pytest.raises(BadData):
         TableInput(("a", "b"), mean, std)
@@ -72,7 +74,9 @@ def test_damaged_csv(tmp_path, content, says):
         read_csv(path)
 
 
-@pytest.mark.parametrize(("cell", "says"), [("", "empty cell"), ("nan", "is nan"), ("inf", "is inf"), ("x", "text 'x'")])
+@pytest.mark.parametrize(
+    ("cell", "says"), [("", "empty cell"), ("nan", "is nan"), ("inf", "is inf"), ("x", "text 'x'")]
+)
 def test_cells_that_are_no_numbers_are_named_with_their_line(tmp_path, cell, says):
     path = tmp_path / "a.csv"
     path.write_text(f"a,b\n1,2\n3,{cell}\n")

@@ -6,7 +6,7 @@ import pytest
 
 from edge.errors import BadRecipe, UnknownName
 from edgetool.metrics import metric
-from edgetool.passes import Int8
+from edgetool.passes.post_training import Int8
 from edgetool.recipe import limits_for, read_recipe, recipe_from_options
 
 GOOD = """

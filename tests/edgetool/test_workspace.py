@@ -9,7 +9,7 @@ from edge.artifact import Artifact, sha256_of
 from edge.errors import BadInput, EnvironmentFailed
 from edge.report import Skipped
 from edge.tensors import TensorSpec
-from edgetool.passes import PassResult
+from edgetool.passes.step import PassResult
 from edgetool.workspace import Workspace, key_of
 
 

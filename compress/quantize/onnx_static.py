@@ -1,0 +1,125 @@
+"""Static int8 and int16x8 for a float ONNX model, in QDQ form, with weights per channel.
+
+Scheme: Jacob et al., CVPR 2018 (arXiv:1712.05877); form: ONNX QuantizeLinear and DequantizeLinear around each operation.
+Activations are uint8 and weights int8 ("u8s8"), the pair that ONNX Runtime has fast kernels for on x86. Weights use
+all eight bits (no reduce_range): on x86 without VNNI (before 2019) pairs of products can then saturate.
+The graph is rewritten by ONNX Runtime. Its own calibrators keep all activations of all samples, so the ranges are
+computed here, one sample at a time.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from compress.quantize import Quantized, Samples
+from compress.quantize.activation_ranges import ActivationRange, Method
+from compress.quantize.onnx_model import finish, preprocess, quiet, read_model, require_float, stayed_float
+from edge.errors import BadData, BadModel
+
+# The standard QuantizeLinear has an axis (per-channel scales) from operator set 13 on, 16-bit integers from 21 on.
+_OPSET = {"int8": 13, "int16x8": 21}
+
+
+def quantize_static(
+    model: bytes, calibration: Samples, method: Method = "minmax", precision: Literal["int8", "int16x8"] = "int8"
+) -> Quantized:
+    """Quantize weights and activations; inputs and outputs of the model stay float32.
+
+    `calibration` gives {input name: [1, ...]} and is read once. Which `method` is best is for a measurement on
+    validation data to say: try all three.
+
+    Raises:
+        BadModel: damaged, quantized already, or refused by ONNX Runtime's quantizer.
+        BadData: the samples do not fit the inputs, there are none, or they make an activation NaN.
+    """
+    parsed = read_model(model)
+    require_float(parsed)
+    ready = preprocess(parsed)
+    ranges = collect_ranges(ready, calibration, with_histogram=method != "minmax")
+    with quiet():
+        try:
+            result = _rewrite(ready, {name: seen.range(method) for name, seen in ranges.items()}, precision)
+        except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
+            raise BadModel(f"{precision} of this ONNX model failed: {error}", "use dynamic int8 or float16") from error
+    data = finish(result)
+    return Quantized(data, stayed_float(data, f"ONNX Runtime has no {precision} rule for it, or its inputs are not constant"))
+
+
+def collect_ranges(model: Any, calibration: Samples, *, with_histogram: bool) -> dict[str, ActivationRange]:
+    """What every float activation takes on over the samples, by tensor name. `model` is a ModelProto, unchanged.
+
+    Raises:
+        BadData: the samples do not fit the inputs, there are none, or they make an activation NaN.
+    """
+    import onnx  # noqa: PLC0415 -- heavy
+    import onnxruntime  # noqa: PLC0415 -- heavy
+
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    outputs = {value.name for value in model.graph.output}
+    known = (*model.graph.value_info, *model.graph.input, *model.graph.output)
+    floats = {v.name for v in known if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT} - constants
+    made = {name for node in model.graph.node for name in node.output}
+    wide.graph.output.extend(
+        value for value in model.graph.value_info if value.name in floats & made and value.name not in outputs
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Fusion would swallow the tensors that are to be seen.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(wide.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    inputs = {entry.name: entry for entry in session.get_inputs()}
+    names = [entry.name for entry in session.get_outputs() if entry.name in floats]
+    seen = {name: ActivationRange(name, with_histogram) for name in (*names, *(n for n in inputs if n in floats))}
+    n = 0
+    for n, sample in enumerate(calibration(), 1):  # noqa: B007 -- counted after the loop
+        feeds = {name: _fit(sample, entry, n) for name, entry in inputs.items()}
+        for name, values in zip(names, session.run(names, feeds), strict=True):
+            seen[name].add(values)
+        for name in feeds.keys() & seen.keys():
+            seen[name].add(feeds[name])
+    if n == 0:
+        raise BadData("there is no calibration sample", "at least one is needed; 100 to 500 are usual")
+    return seen
+
+
+def _fit(sample: dict[str, npt.NDArray[Any]], entry: Any, n: int) -> npt.NDArray[Any]:
+    if entry.name not in sample:
+        raise BadData(f"calibration sample {n} lacks input {entry.name!r}", f"it has {', '.join(sample)}")
+    array = np.asarray(sample[entry.name])
+    array = array.astype(np.float32) if entry.type == "tensor(float)" else array
+    fits = len(array.shape) == len(entry.shape) and all(
+        not isinstance(want, int) or want == have for want, have in zip(entry.shape, array.shape, strict=False)
+    )
+    if not fits:
+        raise BadData(f"calibration sample {n}: input {entry.name!r} is {list(array.shape)}, not {list(entry.shape)}")
+    return array
+
+
+def _rewrite(model: Any, ranges: dict[str, tuple[float, float]], precision: str) -> Any:
+    import onnx  # noqa: PLC0415 -- heavy
+    from onnxruntime.quantization import QuantType  # noqa: PLC0415 -- heavy
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData  # noqa: PLC0415 -- heavy
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer  # noqa: PLC0415 -- heavy
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry  # noqa: PLC0415 -- heavy
+
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset < _OPSET[precision]:
+        model = onnx.shape_inference.infer_shapes(onnx.version_converter.convert_version(model, _OPSET[precision]))
+    limits = {n: (np.array(low, np.float32), np.array(high, np.float32)) for n, (low, high) in ranges.items()}
+    quantizer = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8 if precision == "int8" else QuantType.QUInt16,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[],
+        op_types_to_quantize=list({*QDQRegistry, *QLinearOpsRegistry}),
+        extra_options={},
+    )
+    quantizer.quantize_model()
+    return quantizer.model.model

@@ -1,0 +1,214 @@
+"""Post-training quantization: Keras through the LiteRT converter, the others on their own format."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.artifact import Artifact, Format
+from edge.errors import BadRecipe, CheckFailed
+from edge.report import Skipped
+from edgetool.passes.step import (
+    EVERY,
+    KERAS,
+    PassResult,
+    calibration_samples,
+    label,
+    needed,
+    one_of,
+    positive,
+    write_model,
+)
+from edgetool.progress import At
+from edgetool.task import Batch, Task, batches
+
+
+@dataclass(frozen=True)
+class _PostTraining:
+    """What the post-training quantizations share: Keras goes through the LiteRT converter, a .tflite through
+    the LiteRT quantizer on the flatbuffer, an .onnx through ONNX Runtime.
+    """
+
+    accepts: ClassVar[frozenset[Format]] = EVERY
+
+    def produces(self, source: Format) -> Format:
+        return "onnx" if source == "onnx" else "tflite"
+
+
+@dataclass(frozen=True)
+class Float16(_PostTraining):
+    """Weights stored as float16: half the bytes, computed in float32 on a CPU."""
+
+    name: ClassVar[str] = "quantize.float16"
+
+    def __call__(
+        self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
+    ) -> PassResult:
+        progress(0.0, "quantizing weights to float16")
+        return _post_training("float16", None, label(self), artifact, workdir, trust)
+
+
+@dataclass(frozen=True)
+class Dynamic(_PostTraining):
+    """int8 weights; activations are quantized at run time, so no calibration is needed."""
+
+    name: ClassVar[str] = "quantize.dynamic"
+
+    def __call__(
+        self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
+    ) -> PassResult:
+        progress(0.0, "quantizing weights to int8")
+        return _post_training("dynamic", None, label(self), artifact, workdir, trust)
+
+
+@dataclass(frozen=True)
+class Int8(_PostTraining):
+    """Static int8: per-channel weights, activations calibrated on `samples` training examples.
+
+    `io` is the type of the model's inputs and outputs. `calibration` concerns ONNX only: `auto` makes one model
+    by each of MinMax, Entropy and Percentile and keeps the one that is best on `val`.
+    """
+
+    name: ClassVar[str] = "quantize.int8"
+    samples: int = 512
+    io: Literal["float32", "int8"] = "float32"
+    calibration: Literal["auto", "minmax", "entropy", "percentile"] = "auto"
+
+    def __post_init__(self) -> None:
+        positive(self.name, "samples", self.samples)
+        one_of(self.name, "io", self.io, ("float32", "int8"))
+        one_of(self.name, "calibration", self.calibration, ("auto", "minmax", "entropy", "percentile"))
+
+    def __call__(
+        self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
+    ) -> PassResult:
+        task = needed(task, self.name)
+        progress(0.0, f"calibrating on {min(self.samples, task.train.n)} training examples")
+        samples = calibration_samples(task, self.samples, seed)
+        if artifact.format != "onnx":
+            return _post_training("int8", samples, label(self), artifact, workdir, trust, self.io)
+        if self.io != "float32":
+            raise BadRecipe("quantize.int8 of an ONNX model keeps float32 inputs and outputs", 'leave out io = "int8"')
+        from compress.quantize.onnx_static import quantize_static
+
+        methods: tuple[Literal["minmax", "entropy", "percentile"], ...] = (
+            ("minmax", "entropy", "percentile") if self.calibration == "auto" else (self.calibration,)
+        )
+        model = _onnx_bytes(artifact.path)
+        made = [quantize_static(model, samples, method) for method in methods]
+        best = 0
+        if len(made) > 1:
+            progress(0.5, "choosing the calibration on val")
+            best = int(np.argmax([_goodness(result.model, task) for result in made]))
+        written = write_model(
+            made[best].model, artifact, workdir, "onnx", label(replace(self, calibration=methods[best]))
+        )
+        return PassResult(written, made[best].skipped)
+
+
+@dataclass(frozen=True)
+class Int16x8(_PostTraining):
+    """int16 activations, int8 weights: for models that int8 activations hurt."""
+
+    name: ClassVar[str] = "quantize.int16x8"
+    samples: int = 512
+
+    def __post_init__(self) -> None:
+        positive(self.name, "samples", self.samples)
+
+    def __call__(
+        self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
+    ) -> PassResult:
+        task = needed(task, self.name)
+        progress(0.0, f"calibrating on {min(self.samples, task.train.n)} training examples")
+        samples = calibration_samples(task, self.samples, seed)
+        return _post_training("int16x8", samples, label(self), artifact, workdir, trust)
+
+
+def _goodness(model: bytes, task: Task, examples: int = 2000) -> float:
+    """The metric of an ONNX model on the first examples of `val`, larger is better."""
+    from edge.engines import open_engine, predict
+
+    engine = open_engine(model, "onnx")
+    name = engine.outputs[0].name
+    outputs: list[npt.NDArray[Any]] = []
+    labels: list[npt.NDArray[Any]] = []
+    for inputs, truth in batches(task.val, 1, np.arange(min(examples, task.val.n))):
+        outputs.append(predict(engine, inputs)[name])
+        labels.append(truth)
+    engine.close()
+    value = task.metric.value(np.concatenate(outputs), np.concatenate(labels))
+    return float(value if task.metric.direction == "higher" else -value)
+
+
+def _post_training(
+    precision: Literal["float16", "dynamic", "int8", "int16x8"],
+    samples: Callable[[], Iterator[Batch]] | None,
+    name: str,
+    artifact: Artifact,
+    workdir: Path,
+    trust: bool,
+    io: str = "float32",
+) -> PassResult:
+    if artifact.format in KERAS:
+        from convert.load import load_keras
+        from convert.to_litert import to_litert
+
+        model = to_litert(load_keras(artifact.path, trust=trust), precision, samples, io=io)
+        skipped = () if precision == "float16" else _left_by_converter(model, name)
+        return PassResult(write_model(model, artifact, workdir, "tflite", name), skipped)
+    if artifact.format == "tflite":
+        result = _quantized_litert(artifact.path.read_bytes(), precision, samples, io)
+    else:
+        result = _quantized_onnx(artifact.path, precision, samples)
+    return PassResult(write_model(result.model, artifact, workdir, artifact.format, name), result.skipped)
+
+
+def _left_by_converter(model: bytes, name: str) -> tuple[Skipped, ...]:
+    """What the LiteRT converter left float without a word. Raises CheckFailed where that is everything."""
+    from compress.quantize.litert_model import count_ops, stayed_float
+
+    if count_ops(model).quantized == 0:
+        raise CheckFailed(
+            f"{name}: the LiteRT converter quantized no operation of this model",
+            "weights of fewer than 1,024 values stay float32 there; try quantize.int8",
+        )
+    return stayed_float(model, "the LiteRT converter left it float")
+
+
+def _quantized_litert(model: bytes, precision: str, samples: Callable[[], Iterator[Batch]] | None, io: str) -> Any:
+    from compress.quantize.litert_dynamic import quantize_dynamic
+    from compress.quantize.litert_float16 import quantize_float16
+    from compress.quantize.litert_static import quantize_static
+
+    if precision == "float16":
+        return quantize_float16(model)
+    if precision == "dynamic":
+        return quantize_dynamic(model)
+    assert samples is not None, "the static passes always calibrate"
+    kept: Literal["float32", "integer"] = "float32" if io == "float32" else "integer"
+    return quantize_static(model, samples, "int8" if precision == "int8" else "int16x8", io=kept)
+
+
+def _quantized_onnx(path: Path, precision: str, samples: Callable[[], Iterator[Batch]] | None) -> Any:
+    from compress.quantize.onnx_dynamic import quantize_dynamic
+    from compress.quantize.onnx_float16 import quantize_float16
+    from compress.quantize.onnx_static import quantize_static
+
+    if precision == "float16":
+        return quantize_float16(_onnx_bytes(path))
+    if precision == "dynamic":
+        return quantize_dynamic(_onnx_bytes(path))
+    assert samples is not None, "the static passes always calibrate"
+    return quantize_static(_onnx_bytes(path), samples, "minmax", "int16x8")
+
+
+def _onnx_bytes(path: Path) -> bytes:
+    """The model in one piece, whether its weights lie in files of their own or not."""
+    from convert.load import read_onnx
+
+    content: bytes = read_onnx(path).SerializeToString()
+    return content
