@@ -38,6 +38,7 @@ LIMIT_FRACTION = 0.03
 
 
 def main() -> None:
+    """Measure every model that is here and write benchmarks/results/engine_overhead.json."""
     figures = []
     for name, path in MODELS.items():
         if not path.is_file():
@@ -56,7 +57,7 @@ def main() -> None:
                 met=interval[1] <= limit,
             )
         )
-    write("benchmarks/engine_overhead.py", "python -m benchmarks.engine_overhead", figures)
+    write("engine_overhead", "python -m benchmarks.engine_overhead", figures)
 
 
 def overhead(path: Path) -> tuple[float, float, tuple[float, float]]:

@@ -1,11 +1,11 @@
 """Figures: what every benchmark program writes, and one table of all of them (`make figures`).
 
-    python -m benchmarks.figures      prints the figures of benchmarks/results/*.json, those not met first;
-                                      exit 1 where one is not met
+python -m benchmarks.figures      prints the figures of benchmarks/results/*.json, those not met first;
+                                  exit 1 where one is not met
 """
 
 import dataclasses
-import datetime
+import datetime as dt
 import json
 import sys
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def write(program: str, command: str, figures: Sequence[Figure], results: Path =
     content = {
         "program": f"benchmarks/{program}.py",
         "command": command,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "environment": dataclasses.asdict(environment()),
         "figures": [dataclasses.asdict(figure) for figure in figures],
     }
@@ -73,7 +73,9 @@ def table(figures: Sequence[tuple[str, Figure]]) -> str:
         interval = "" if figure.ci95 is None else f"{figure.ci95[0]:.4g} … {figure.ci95[1]:.4g}"
         rows.append(("yes" if figure.met else "NO", program, figure.name, value, interval, figure.goal))
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def main() -> int:

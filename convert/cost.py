@@ -8,7 +8,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-
 from convert.flatbuffer import read_flatbuffer
 from convert.load import load_keras, read_onnx
 from edge.artifact import Format
@@ -19,6 +18,7 @@ def count(path: Path, model_format: Format, *, trust: bool = False) -> tuple[int
 
     Raises:
         BadModel: the model cannot be read.
+
     """
     if model_format == "tflite":
         return _tflite(read_flatbuffer(path))
@@ -61,18 +61,18 @@ def _layer(layer: Any, kind: str, kernels: list[Any]) -> int | None:
     positions, shape = tuple(out.shape)[1:], tuple(kernels[0].shape)
     if None in positions or None in tuple(source.shape)[1:]:
         return None
-    if kind == "Dense":
-        return int(prod(positions) * shape[0])
-    if kind in ("Conv1D", "Conv2D", "Conv3D"):
-        return int(prod(positions) * prod(shape[:-1]))
-    if kind in ("DepthwiseConv1D", "DepthwiseConv2D"):
-        return int(prod(positions) * prod(shape[:-2]))
-    if kind in ("Conv1DTranspose", "Conv2DTranspose"):
-        return int(prod(tuple(source.shape)[1:]) * prod(shape[:-1]))
-    if kind in ("SeparableConv1D", "SeparableConv2D"):
-        middle = prod(positions[:-1])
-        return int(middle * (prod(shape) + prod(kernels[1].shape)))
-    return None
+    if kind.startswith("Separable"):
+        return int(prod(positions[:-1]) * (prod(shape) + prod(kernels[1].shape)))
+    # Multiplications behind one element of the output, or of the input where the layer spreads it.
+    each = {
+        "Dense": prod(positions) * shape[0],
+        "Conv": prod(positions) * prod(shape[:-1]),
+        "Depthwise": prod(positions) * prod(shape[:-2]),
+        "Transpose": prod(tuple(source.shape)[1:]) * prod(shape[:-1]),
+    }
+    family = {"Dense": "Dense", "Conv1D": "Conv", "Conv2D": "Conv", "Conv3D": "Conv", "DepthwiseConv1D": "Depthwise"}
+    family |= {"DepthwiseConv2D": "Depthwise", "Conv1DTranspose": "Transpose", "Conv2DTranspose": "Transpose"}
+    return int(each[family[kind]]) if kind in family else None
 
 
 # Codes of BuiltinOperator whose weights are (input index of the kernel) and whose MACs follow from shapes.
@@ -124,7 +124,7 @@ def _tflite_macs(tensors: Any, operator: Any, kind: int) -> int:
 
 
 def _onnx(model: Any) -> tuple[int, int | None]:
-    import onnx  # noqa: PLC0415 -- heavy
+    import onnx
 
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     integer = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
@@ -163,11 +163,7 @@ def _onnx_macs(node: Any, shapes: dict[str, list[int]]) -> int | None:
     out, left, right = (shapes.get(name) for name in (node.output[0], node.input[0], node.input[1]))
     if not out or not left or not right or 0 in (*out, *left, *right):
         return None  # a shape that inference did not find
-    if kind in ("Conv", "ConvInteger"):
-        return prod(out) * prod(right[1:])
-    if kind == "ConvTranspose":
-        return prod(left) * prod(right[1:])
-    if kind == "Gemm":
-        flags = {a.name: a.i for a in node.attribute}
-        return prod(out) * int(left[0] if flags.get("transA") else left[-1])
-    return prod(out) * int(left[-1])
+    transposed = kind == "Gemm" and any(a.name == "transA" and a.i for a in node.attribute)
+    if kind.startswith("Conv"):
+        return prod(left if kind == "ConvTranspose" else out) * prod(right[1:])
+    return prod(out) * int(left[0] if transposed else left[-1])

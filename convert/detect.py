@@ -25,6 +25,7 @@ def detect(path: Path) -> Format:
 
     Raises:
         BadModel: missing, empty, of no known format, or of another format than its suffix says.
+
     """
     if not path.exists():
         raise BadModel(f"no model at {path}", "check the path")
@@ -45,7 +46,9 @@ def detect(path: Path) -> Format:
             KNOWN if named is None else f"a {named} file does not begin so: the file is damaged or of another kind",
         )
     if named is None:
-        raise BadModel(f"{path} has the suffix {path.suffix!r}, its content is {found}", f"rename it to *{_suffix(found)}")
+        raise BadModel(
+            f"{path} has the suffix {path.suffix!r}, its content is {found}", f"rename it to *{_suffix(found)}"
+        )
     if named != found:
         raise BadModel(
             f"{path} has the suffix {path.suffix} but its content is {found}", f"rename it to *{_suffix(found)}"

@@ -39,6 +39,7 @@ def read_flatbuffer(path: Path) -> Any:
 
     Raises:
         BadModel: not a .tflite file, truncated, or with a reference that leads nowhere.
+
     """
     return parse_flatbuffer(path.read_bytes(), str(path))
 
@@ -49,15 +50,11 @@ def parse_flatbuffer(data: bytes, name: str = "the model") -> Any:
         raise BadModel(f"{name} is not a .tflite file: no identifier TFL3 at byte 4", _DAMAGED)
     if struct.unpack_from("<I", data)[0] + 4 > len(data):
         raise BadModel(f"{name} is truncated: its root lies beyond its {len(data)} bytes", _DAMAGED)
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415 -- heavy
+    from ai_edge_litert import schema_py_generated as schema
 
     try:
         model = schema.ModelT.InitFromPackedBuf(data, 0)
-        for buffer in model.buffers or ():
-            if buffer.offset > 1:  # data behind the flatbuffer (large models); 0 and 1 mean "in the buffer"
-                if buffer.offset + buffer.size > len(data):
-                    raise BadModel("the data of a constant lies beyond the end of the file")
-                buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+        _inline_data(model, data)
         _check(model)
     except BadModel as error:
         raise BadModel(f"{name}: {error.message}", _DAMAGED) from error
@@ -67,10 +64,19 @@ def parse_flatbuffer(data: bytes, name: str = "the model") -> Any:
     return model
 
 
+def _inline_data(model: Any, data: bytes) -> None:
+    """Large models keep data behind the flatbuffer, at an offset; 0 and 1 mean "in the buffer"."""
+    for buffer in model.buffers or ():
+        if buffer.offset > 1:
+            if buffer.offset + buffer.size > len(data):
+                raise BadModel("the data of a constant lies beyond the end of the file")
+            buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+
+
 def _check(model: Any) -> None:
     if not model.subgraphs:
         raise BadModel("it has no graph")
-    n_buffers, n_codes = len(model.buffers or ()), len(model.operatorCodes or ())
+    n_buffers = len(model.buffers or ())
     for number, graph in enumerate(model.subgraphs):
         tensors = graph.tensors if graph.tensors is not None else []
         for index, tensor in enumerate(tensors):
@@ -81,12 +87,16 @@ def _check(model: Any) -> None:
             for index in _ints(getattr(graph, kind)):
                 if not 0 <= index < len(tensors):
                     raise BadModel(f"{kind} of graph {number} name tensor {index} of {len(tensors)}")
-        for position, operator in enumerate(graph.operators if graph.operators is not None else []):
-            if not 0 <= operator.opcodeIndex < n_codes:
-                raise BadModel(f"operation {position} has code {operator.opcodeIndex} of {n_codes}")
-            for index in (*_ints(operator.inputs), *_ints(operator.outputs)):
-                if not -1 <= index < len(tensors):  # -1 is an optional input that is absent
-                    raise BadModel(f"operation {position} names tensor {index} of {len(tensors)}")
+        _check_operators(graph, len(tensors), len(model.operatorCodes or ()))
+
+
+def _check_operators(graph: Any, n_tensors: int, n_codes: int) -> None:
+    for position, operator in enumerate(graph.operators if graph.operators is not None else []):
+        if not 0 <= operator.opcodeIndex < n_codes:
+            raise BadModel(f"operation {position} has code {operator.opcodeIndex} of {n_codes}")
+        for index in (*_ints(operator.inputs), *_ints(operator.outputs)):
+            if not -1 <= index < n_tensors:  # -1 is an optional input that is absent
+                raise BadModel(f"operation {position} names tensor {index} of {n_tensors}")
 
 
 def _check_constant(buffer: Any, tensor: Any, index: int) -> None:
@@ -110,9 +120,9 @@ def signature_specs(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpe
     names: dict[str, dict[int, str]] = {"inputs": {}, "outputs": {}}
     for signature in (model.signatureDefs or ())[:1]:
         if signature.subgraphIndex == 0:
-            for kind in names:
+            for kind, by_index in names.items():
                 for entry in getattr(signature, kind) or ():
-                    names[kind][entry.tensorIndex] = _text(entry.name)
+                    by_index[entry.tensorIndex] = _text(entry.name)
     inputs = tuple(_spec(graph.tensors[i], names["inputs"].get(i)) for i in _ints(graph.inputs))
     outputs = tuple(_spec(graph.tensors[i], names["outputs"].get(i)) for i in _ints(graph.outputs))
     return inputs, outputs

@@ -25,6 +25,7 @@ def describe(path: Path, *, trust: bool = False) -> Artifact:
     Raises:
         BadModel: missing, damaged, of no known format, with code inside (unless `trust`), or with a dimension
             other than the batch that is not fixed.
+
     """
     kind = detect(path)
     if kind == "tflite":
@@ -34,7 +35,9 @@ def describe(path: Path, *, trust: bool = False) -> Artifact:
     else:
         inputs, outputs = keras_specs(load_keras(path, trust=trust))
     if not inputs or not outputs:
-        raise BadModel(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs", "a model needs at least one of each")
+        raise BadModel(
+            f"{path} has {len(inputs)} inputs and {len(outputs)} outputs", "a model needs at least one of each"
+        )
     for spec in inputs:
         _require_fixed(spec, path)
     return Artifact(path, kind, _batch_1(inputs), _batch_1(outputs), sha256_of(path))
@@ -63,9 +66,10 @@ def read_onnx(path: Path) -> Any:
 
     Raises:
         BadModel: damaged, not ONNX, or with data outside its folder.
+
     """
-    import onnx  # noqa: PLC0415 -- heavy
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 -- heavy
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no types
 
     again = "the file is damaged or of another kind: copy or export it again"
     try:
@@ -96,7 +100,7 @@ def _onnx_specs(model: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, .
 
 
 def _onnx_spec(value: Any) -> TensorSpec:
-    import onnx  # noqa: PLC0415 -- heavy
+    import onnx
 
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
@@ -114,6 +118,7 @@ def load_keras(path: Path, *, trust: bool = False) -> Any:
 
     Raises:
         BadModel: not a Keras format, damaged, with code inside (unless `trust`), or with NaN in its weights.
+
     """
     kind = detect(path)
     loaders = {"keras": _load_archive, "h5": _load_h5, "savedmodel": _load_savedmodel}
@@ -127,13 +132,13 @@ def load_keras(path: Path, *, trust: bool = False) -> Any:
     if getattr(model, "inputs", None) is None:
         raise BadModel(f"{path} is a model without fixed inputs", "call it once on data, or build it, before saving it")
     for weight in model.weights:
-        values = np.asarray(weight)
+        values = weight.numpy()
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise BadModel(f"{path}: weight {weight.name!r} holds NaN or infinity", "copy or train the model again")
     return model
 
 
-def _load_archive(path: Path, trust: bool) -> Any:  # noqa: FBT001 -- one of three loaders of one signature
+def _load_archive(path: Path, trust: bool) -> Any:
     if not trust:
         refuse_keras_archive(path)
     try:
@@ -145,7 +150,7 @@ def _load_archive(path: Path, trust: bool) -> Any:  # noqa: FBT001 -- one of thr
             raise _unreadable(path, first) from first
 
 
-def _load_h5(path: Path, trust: bool) -> Any:  # noqa: FBT001 -- one of three loaders of one signature
+def _load_h5(path: Path, trust: bool) -> Any:
     if not trust:
         refuse_h5(path)
     try:
@@ -157,7 +162,7 @@ def _load_h5(path: Path, trust: bool) -> Any:  # noqa: FBT001 -- one of three lo
             raise _unreadable(path, first) from first
 
 
-def _load_savedmodel(path: Path, trust: bool) -> Any:  # noqa: FBT001 -- one of three loaders of one signature
+def _load_savedmodel(path: Path, trust: bool) -> Any:
     if not trust:
         refuse_savedmodel(path)
     try:
@@ -174,14 +179,14 @@ def _load_savedmodel(path: Path, trust: bool) -> Any:  # noqa: FBT001 -- one of 
         raise _unreadable(path, error) from error
 
 
-def _keras3(path: Path, trust: bool) -> Any:  # noqa: FBT001 -- one of two loaders of one signature
-    import keras  # noqa: PLC0415 -- heavy
+def _keras3(path: Path, trust: bool) -> Any:
+    import keras
 
     return keras.saving.load_model(str(path), compile=False, safe_mode=not trust)
 
 
-def _keras2(path: Path, trust: bool) -> Any:  # noqa: FBT001 -- one of two loaders of one signature
-    import tf_keras  # noqa: PLC0415 -- heavy
+def _keras2(path: Path, trust: bool) -> Any:
+    import tf_keras
 
     # safe_mode is known only to the .keras loader of tf_keras; the other formats are checked before (refuse.py).
     options = {"safe_mode": not trust} if path.suffix == ".keras" else {}
@@ -189,8 +194,8 @@ def _keras2(path: Path, trust: bool) -> Any:  # noqa: FBT001 -- one of two loade
 
 
 def _signature_model(path: Path) -> Any:
-    import keras  # noqa: PLC0415 -- heavy
-    import tensorflow as tf  # noqa: PLC0415 -- heavy
+    import keras
+    import tensorflow as tf
 
     signatures = tf.saved_model.load(str(path)).signatures
     if "serving_default" not in signatures:
@@ -198,7 +203,7 @@ def _signature_model(path: Path) -> Any:
     specs = signatures["serving_default"].structured_input_signature[1]
     inputs = {n: keras.Input(batch_shape=tuple(s.shape), dtype=s.dtype.name, name=n) for n, s in specs.items()}
 
-    class Signature(keras.layers.TFSMLayer):  # type: ignore[misc] -- keras has no types
+    class Signature(keras.layers.TFSMLayer):  # type: ignore[misc]  # keras has no types
         """The signature's function takes its tensors by keyword only."""
 
         def call(self, tensors: dict[str, Any], *, training: bool = False) -> Any:
@@ -267,7 +272,7 @@ def _line(error: BaseException) -> str:
 @contextlib.contextmanager
 def _quiet() -> Any:
     """Keras prints advice about how a model was saved; it is none of the user's business here."""
-    import logging  # noqa: PLC0415 -- used here only
+    import logging
 
     logger = logging.getLogger("tensorflow")
     level = logger.level

@@ -56,7 +56,12 @@ TOLERANCES: dict[str, Tolerance] = {
 
 
 def compare(
-    reference: Outputs, candidate: Outputs, *, quantization_scale: float | None, tolerance: Tolerance, name: str = "source"
+    reference: Outputs,
+    candidate: Outputs,
+    *,
+    quantization_scale: float | None,
+    tolerance: Tolerance,
+    name: str = "source",
 ) -> Parity:
     """Compare outputs by name, each [n, ...], on the same n examples.
 

@@ -24,9 +24,12 @@ def predict(
     Raises:
         BadModel: a format that has no framework of its own (.onnx and .tflite run on `edge.engines`).
         BadData: an input is missing or has another shape than the model's.
+
     """
     if model_format in ("onnx", "tflite"):
-        raise BadModel(f"{model_path} is {model_format}: its outputs come from an engine", "use edge.engines.open_engine")
+        raise BadModel(
+            f"{model_path} is {model_format}: its outputs come from an engine", "use edge.engines.open_engine"
+        )
     return run(load_keras(model_path, trust=trust), inputs)
 
 
@@ -35,8 +38,9 @@ def run(model: Any, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDA
 
     Raises:
         BadData: an input is missing or has another shape than the model's.
+
     """
-    import tensorflow as tf  # noqa: PLC0415 -- heavy
+    import tensorflow as tf
 
     specs, outputs = keras_specs(model)
     arrays = []
@@ -51,7 +55,7 @@ def run(model: Any, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDA
         arrays.append(array)
     n = len(arrays[0])
     step = next((spec.shape[0] for spec in specs if spec.shape and spec.shape[0] is not None), _CHUNK)
-    if n == 0 or n % step and step != _CHUNK:
+    if n == 0 or (n % step and step != _CHUNK):
         raise BadData(f"{n} examples do not fit a model with the fixed batch {step}", f"pass a multiple of {step}")
     parts: list[list[npt.NDArray[Any]]] = []
     for start in range(0, n, step):

@@ -18,13 +18,39 @@ HINT = "if you trust where this model comes from, load it with --trust; else reb
 # Modules whose classes are Keras's own. A module outside them is code of the author's.
 _KERAS = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
 # Built-in, but made to run, import or read something that the configuration names.
-_UNSAFE_CLASSES = frozenset({"Lambda", "__lambda__", "PyFunc", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
+_UNSAFE_CLASSES = frozenset(
+    {"Lambda", "__lambda__", "PyFunc", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
+)
 # Graph operations that run Python, or read and write files, when a SavedModel is loaded or called.
 _UNSAFE_OPS = frozenset(
-    "PyFunc PyFuncStateless EagerPyFunc ReadFile WriteFile MatchingFiles Save SaveSlices ShardedFilename "
-    "PrintV2 LookupTableExportV2 TextFileLineDatasetV2 TextLineDataset TFRecordDataset FixedLengthRecordDatasetV2 "
-    "GeneratorDataset LoadDataset SaveDataset WholeFileReaderV2 DebugIdentityV2 RpcCall XlaHostCompute "
-    "RiscCall Rpc TryRpc CompilationResultProto".split()
+    [
+        "PyFunc",
+        "PyFuncStateless",
+        "EagerPyFunc",
+        "ReadFile",
+        "WriteFile",
+        "MatchingFiles",
+        "Save",
+        "SaveSlices",
+        "ShardedFilename",
+        "PrintV2",
+        "LookupTableExportV2",
+        "TextFileLineDatasetV2",
+        "TextLineDataset",
+        "TFRecordDataset",
+        "FixedLengthRecordDatasetV2",
+        "GeneratorDataset",
+        "LoadDataset",
+        "SaveDataset",
+        "WholeFileReaderV2",
+        "DebugIdentityV2",
+        "RpcCall",
+        "XlaHostCompute",
+        "RiscCall",
+        "Rpc",
+        "TryRpc",
+        "CompilationResultProto",
+    ]
 )
 
 
@@ -33,6 +59,7 @@ def refuse_keras_archive(path: Path) -> None:
 
     Raises:
         BadModel: the archive is damaged, or its configuration asks for code.
+
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -54,8 +81,9 @@ def refuse_h5(path: Path) -> None:
 
     Raises:
         BadModel: damaged, weights without an architecture, or a configuration that asks for code.
+
     """
-    import h5py  # noqa: PLC0415 -- heavy
+    import h5py
 
     try:
         with h5py.File(path, "r") as file:
@@ -82,9 +110,10 @@ def refuse_savedmodel(path: Path) -> None:
 
     Raises:
         BadModel: damaged, or it would run code.
+
     """
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 -- heavy
-    from tensorflow.core.protobuf import saved_model_pb2  # noqa: PLC0415 -- heavy
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no types
+    from tensorflow.core.protobuf import saved_model_pb2
 
     proto = saved_model_pb2.SavedModel()
     try:
@@ -105,7 +134,7 @@ def refuse_savedmodel(path: Path) -> None:
                 _refuse_metadata(node.user_object.metadata, path)
     metadata = path / "keras_metadata.pb"
     if metadata.is_file():
-        from tensorflow.python.keras.protobuf import saved_metadata_pb2  # noqa: PLC0415 -- heavy
+        from tensorflow.python.keras.protobuf import saved_metadata_pb2
 
         objects = saved_metadata_pb2.SavedMetadata()
         try:
@@ -156,8 +185,9 @@ def refuse_external_data(model: Any, folder: Path) -> None:
 
     Raises:
         BadModel: an absolute path, "..", a symbolic link, a missing file, or a range beyond its end.
+
     """
-    from onnx.external_data_helper import uses_external_data  # noqa: PLC0415 -- heavy
+    from onnx.external_data_helper import uses_external_data
 
     root = folder.resolve()
     for tensor in tensors_of(model):

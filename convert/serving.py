@@ -18,8 +18,9 @@ def serving(model: Any) -> tuple[Any, tuple[TensorSpec, ...], tuple[TensorSpec, 
 
     Raises:
         BadModel: an input has an open dimension behind the batch, or a type that no device runtime takes.
+
     """
-    import tensorflow as tf  # noqa: PLC0415 -- heavy
+    import tensorflow as tf
 
     inputs, outputs = keras_specs(model)
     fixed = tuple(_fixed(spec) for spec in inputs)

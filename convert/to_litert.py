@@ -49,16 +49,19 @@ def to_litert(
         BadModel: the model has operations that the device runtime lacks, or shapes that are not fixed.
         BadData: the calibration samples do not fit the model's inputs, or there are none.
         BadRecipe: a precision or `io` that does not exist.
+
     """
     if precision not in get_args(Precision):
         raise BadRecipe(f"precision {precision!r} does not exist", f"one of {', '.join(get_args(Precision))}")
     static = precision in ("int8", "int16x8")
     allowed_io = {"int8": ("float32", "int8", "uint8"), "int16x8": ("float32", "int16")}.get(precision, ("float32",))
     if io not in allowed_io:
-        raise BadRecipe(f"inputs and outputs of type {io!r} do not exist for {precision}", f"one of {', '.join(allowed_io)}")
+        raise BadRecipe(
+            f"inputs and outputs of type {io!r} do not exist for {precision}", f"one of {', '.join(allowed_io)}"
+        )
     if static and calibration is None:
         raise BadData(f"{precision} needs calibration samples", "pass the training data, or choose dynamic or float16")
-    import tensorflow as tf  # noqa: PLC0415 -- heavy
+    import tensorflow as tf
 
     module, inputs, _ = serving(model)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder, _quiet():
@@ -92,7 +95,7 @@ def _trace(module: Any) -> Any:
 
 
 def _configure(converter: Any, precision: Precision, io: str) -> None:
-    import tensorflow as tf  # noqa: PLC0415 -- heavy
+    import tensorflow as tf
 
     ops = tf.lite.OpsSet
     if precision == "float32":
@@ -113,14 +116,16 @@ def _configure(converter: Any, precision: Precision, io: str) -> None:
 def _checked(calibration: Samples, inputs: tuple[TensorSpec, ...]) -> Iterator[dict[str, npt.NDArray[Any]]]:
     """The samples, each held against the model's inputs before the converter sees it."""
     n = 0
-    for n, sample in enumerate(calibration(), 1):  # noqa: B007 -- counted after the loop
+    for n, sample in enumerate(calibration(), 1):
         feeds = {}
         for spec in inputs:
             if spec.name not in sample:
                 raise BadData(f"calibration sample {n} lacks input {spec.name!r}", f"it has {', '.join(sample)}")
             array = np.asarray(sample[spec.name], dtype=spec.dtype)
             if array.shape != spec.shape:
-                raise BadData(f"calibration sample {n}: input {spec.name!r} is {list(array.shape)}, not {list(spec.shape)}")
+                raise BadData(
+                    f"calibration sample {n}: input {spec.name!r} is {list(array.shape)}, not {list(spec.shape)}"
+                )
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise BadData(f"calibration sample {n}: input {spec.name!r} holds NaN or infinity")
             feeds[spec.name] = array
@@ -131,7 +136,9 @@ def _checked(calibration: Samples, inputs: tuple[TensorSpec, ...]) -> Iterator[d
 
 def _refuse_unrunnable(data: bytes) -> None:
     model = parse_flatbuffer(data, "the converted model")
-    custom = {code.customCode.decode() for code in model.operatorCodes if code.builtinCode == _CUSTOM and code.customCode}
+    custom = {
+        code.customCode.decode() for code in model.operatorCodes if code.builtinCode == _CUSTOM and code.customCode
+    }
     if any(code.builtinCode == _READ_VARIABLE for code in model.operatorCodes):
         raise BadModel(
             "the converted model reads variables instead of constants: its weights were not found",

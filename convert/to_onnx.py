@@ -23,12 +23,13 @@ def to_onnx(model: Any) -> bytes:
 
     Raises:
         BadModel: an operation that tf2onnx does not know (named), or shapes that are not fixed.
+
     """
-    import tensorflow as tf  # noqa: PLC0415 -- heavy
+    import tensorflow as tf
 
     module, inputs, outputs = serving(model)
     with quiet():
-        import tf2onnx  # noqa: PLC0415 -- heavy
+        import tf2onnx
 
         _patch_numpy2()
         try:
@@ -37,7 +38,9 @@ def to_onnx(model: Any) -> bytes:
                 module.serve, signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
             )
         except Exception as error:
-            raise BadModel(f"ONNX conversion failed: {_line(error)}", "replace the layer that makes this operation") from error
+            raise BadModel(
+                f"ONNX conversion failed: {_line(error)}", "replace the layer that makes this operation"
+            ) from error
     # tf2onnx names tensors after the traced arguments and the dictionary's keys, and drops an input that nothing uses.
     have = [value.name for value in proto.graph.input], [value.name for value in proto.graph.output]
     named = {}
@@ -59,13 +62,14 @@ def tflite_to_onnx(path: Path) -> bytes:
 
     Raises:
         BadModel: an operation that tf2onnx does not know.
+
     """
-    from convert.flatbuffer import read_flatbuffer, signature_specs  # noqa: PLC0415 -- only this way needs it
+    from convert.flatbuffer import read_flatbuffer, signature_specs
 
     flat = read_flatbuffer(path)
     inputs, outputs = signature_specs(flat)
     with quiet():
-        import tf2onnx  # noqa: PLC0415 -- heavy
+        import tf2onnx
 
         _patch_numpy2()
         try:
@@ -95,6 +99,7 @@ def refuse_onnx_to_litert(path: Path) -> None:
 
     Raises:
         BadModel: always, with what to do instead.
+
     """
     raise BadModel(
         f"{path} is ONNX: it cannot become .tflite (the one converter, onnx2tf, needs Python 3.12 and other versions "
@@ -106,7 +111,7 @@ def refuse_onnx_to_litert(path: Path) -> None:
 def _patch_numpy2() -> None:
     """tf2onnx 1.17 still looks for two names that NumPy 2 removed, in the pass that folds constants."""
     for name, value in (("object", object), ("bool", np.bool_)):
-        if not hasattr(np, name):
+        if name not in vars(np):
             setattr(np, name, value)
 
 
@@ -117,7 +122,9 @@ def _erfc(ctx: Any, node: Any, _name: str, _args: Any) -> None:
     ctx.remove_node(node.name)
     erf = ctx.make_node("Erf", [node.input[0]])
     one = ctx.make_const(f"{node.name}_one", np.array(1, np.float32))
-    ctx.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, name=node.name, dtypes=[dtype], shapes=[shape])
+    ctx.make_node(
+        "Sub", [one.output[0], erf.output[0]], outputs=node.output, name=node.name, dtypes=[dtype], shapes=[shape]
+    )
 
 
 def _rename(proto: Any, names: dict[str, str]) -> None:
@@ -139,8 +146,8 @@ def _rename(proto: Any, names: dict[str, str]) -> None:
 
 def _slim(proto: Any) -> bytes:
     """Fold constants and drop what tf2onnx leaves behind, then check the result."""
-    import onnx  # noqa: PLC0415 -- heavy
-    import onnxslim  # noqa: PLC0415 -- heavy
+    import onnx
+    import onnxslim
 
     known = {schema.name for schema in onnx.defs.get_all_schemas_with_history()}
     foreign = sorted({node.op_type for node in proto.graph.node if not node.domain and node.op_type not in known})

@@ -37,6 +37,7 @@ class ActivationRange:
 
         Raises:
             BadData: it holds NaN or infinity.
+
         """
         if values.size == 0:
             return
@@ -71,6 +72,7 @@ class ActivationRange:
 
         Raises:
             BadData: nothing has been seen.
+
         """
         if self.low > self.high:
             raise BadData(f"activation {self.name!r} was never seen", "calibrate with at least one sample")

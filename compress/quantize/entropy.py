@@ -20,7 +20,9 @@ def entropy_threshold(counts: npt.NDArray[np.int64]) -> float:
     the divergence is sum P log(P / Q) over normalised P and Q.
     """
     bins = len(counts)
-    top = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else bins
+    if not counts.any():
+        return 1.0
+    top = int(np.flatnonzero(counts)[-1]) + 1
     if top <= LEVELS:
         return top / bins
     weights = counts.astype(np.float64)

@@ -20,6 +20,7 @@ def compact(model: bytes) -> bytes:
 
     Raises:
         BadModel: `model` is not a readable .tflite.
+
     """
     small = write_model(read_model(model))
     return small if len(small) < len(model) else model
@@ -27,9 +28,9 @@ def compact(model: bytes) -> bytes:
 
 def write_model(parsed: Any) -> bytes:
     """An unpacked `ModelT` as bytes, equal vectors and strings written once, tensor data aligned to 16 bytes."""
-    import flatbuffers  # noqa: PLC0415 -- heavy
+    import flatbuffers  # type: ignore[import-untyped]  # has no types
 
-    class Sharing(flatbuffers.Builder):  # type: ignore[misc] -- flatbuffers has no types
+    class Sharing(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
         """A builder that remembers what it wrote."""
 
         def __init__(self) -> None:

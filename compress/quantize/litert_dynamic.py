@@ -15,8 +15,9 @@ def quantize_dynamic(model: bytes) -> Quantized:
 
     Raises:
         BadModel: damaged or quantized already.
+
     """
-    from litert_quantizer import quantizer, recipe  # noqa: PLC0415 -- heavy
+    from litert_quantizer import quantizer, recipe
 
     parsed = read_model(model)
     require_float(parsed)

@@ -15,8 +15,9 @@ def quantize_float16(model: bytes) -> Quantized:
 
     Raises:
         BadModel: damaged or quantized already.
+
     """
-    from litert_quantizer import qtyping, quantizer  # noqa: PLC0415 -- heavy
+    from litert_quantizer import qtyping, quantizer
 
     parsed = read_model(model)
     require_float(parsed)

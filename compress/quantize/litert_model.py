@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import struct
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -29,8 +30,9 @@ def read_model(data: bytes) -> Any:
 
     Raises:
         BadModel: it cannot be read.
+
     """
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415 -- heavy
+    from ai_edge_litert import schema_py_generated as schema
 
     if data[4:8] != b"TFL3":
         raise BadModel("the model is not a .tflite file", "convert it first")
@@ -41,14 +43,16 @@ def read_model(data: bytes) -> Any:
             if buffer.offset > 1:
                 buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
-        return model
     except (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise BadModel(f"the .tflite file is damaged: {error}", "convert the model again") from error
+    return model
 
 
 def upgrade(model: Any) -> Any:
-    """The model as litert_quantizer understands it, changed in place: it reads only the new field of an operation's code and
-    finds tensors by their names, which old files leave empty or use twice.
+    """The model as litert_quantizer understands it, changed in place.
+
+    It reads only the new field of an operation's code and finds tensors by their names, which old files leave
+    empty or use twice.
     """
     model.signatureDefs = model.signatureDefs or []
     for code in model.operatorCodes:
@@ -65,7 +69,7 @@ def upgrade(model: Any) -> Any:
 
 
 def restore_names(result: Any, original: Any) -> Any:
-    """Give the outputs of a quantized model, changed in place, the names they had: a DEQUANTIZE at the end has its own."""
+    """Give the outputs of a quantized model, changed in place, the names they had without a DEQUANTIZE."""
     for graph, before in zip(result.subgraphs, original.subgraphs, strict=True):
         for index, old in zip(graph.outputs, before.outputs, strict=True):
             name = before.tensors[old].name
@@ -81,6 +85,7 @@ def require_float(model: Any) -> None:
 
     Raises:
         BadModel: a constant or an activation is stored in integers or in float16.
+
     """
     for graph in model.subgraphs:
         for tensor in graph.tensors:
@@ -88,8 +93,9 @@ def require_float(model: Any) -> None:
             scaled = details is not None and details.scale is not None and len(details.scale) > 0
             constant = len(_data(model, tensor)) > 0
             if (scaled and tensor.type in _INTEGERS) or (constant and tensor.type == FLOAT16):
+                name = tensor.name.decode()
                 raise BadModel(
-                    f"the .tflite is quantized already: tensor {tensor.name.decode()!r} holds {_type_name(tensor.type)}",
+                    f"the .tflite is quantized already: tensor {name!r} holds {_type_name(tensor.type)}",
                     "start from the float32 .tflite or from the Keras model",
                 )
 
@@ -99,6 +105,7 @@ def require_static_graph(model: Any, precision: str) -> None:
 
     Raises:
         BadModel: the model has loops, branches or fused recurrent cells.
+
     """
     kinds = {_kind(model, operator) for graph in model.subgraphs for operator in _operators(graph)}
     found = sorted(name for code, name in _CONTROL_FLOW.items() if code in kinds)
@@ -136,14 +143,19 @@ def stayed_float(data: bytes, reason: str) -> tuple[Skipped, ...]:
 
 
 def stored_as(data: bytes, dtype: str) -> dict[str, int]:
-    """Constants of two or more dimensions of one type ("float32", "int8", ...), counted by the operation that reads them."""
+    """Constants of one type ("float32", "int8", ...) and at least two dimensions, counted by their operation."""
     model = read_model(data)
     found = Counter[str]()
     for graph in model.subgraphs:
         for operator in _operators(graph):
             for index in operator.inputs if operator.inputs is not None else ():
                 tensor = graph.tensors[index]
-                if index >= 0 and is_constant(model, tensor) and len(_shape(tensor)) >= 2 and _type_name(tensor.type) == dtype:
+                if (
+                    index >= 0
+                    and is_constant(model, tensor)
+                    and len(_shape(tensor)) >= 2
+                    and _type_name(tensor.type) == dtype
+                ):
                     found[_op_name(_kind(model, operator))] += 1
     return dict(sorted(found.items()))
 
@@ -172,13 +184,13 @@ def _kind(model: Any, operator: Any) -> int:
 
 
 def _op_name(kind: int) -> str:
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415 -- heavy
+    from ai_edge_litert import schema_py_generated as schema
 
     return next((n for n, v in vars(schema.BuiltinOperator).items() if v == kind), f"operation {kind}")
 
 
 def _type_name(kind: int) -> str:
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415 -- heavy
+    from ai_edge_litert import schema_py_generated as schema
 
     return next((n.lower() for n, v in vars(schema.TensorType).items() if v == kind), f"type {kind}")
 
@@ -191,7 +203,8 @@ def quiet() -> Iterator[None]:
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 2)
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         os.dup2(saved, 2)

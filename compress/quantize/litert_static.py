@@ -21,8 +21,8 @@ from compress.quantize.litert_model import (
     quiet,
     read_model,
     require_float,
-    restore_names,
     require_static_graph,
+    restore_names,
     stayed_float,
     upgrade,
 )
@@ -47,8 +47,9 @@ def quantize_static(
     Raises:
         BadModel: damaged, quantized already, with loops, or refused by the quantizer.
         BadData: the samples do not fit the inputs, there are none, or they make an activation NaN.
+
     """
-    from litert_quantizer import qtyping, quantizer, recipe  # noqa: PLC0415 -- heavy
+    from litert_quantizer import qtyping, quantizer, recipe
 
     parsed = read_model(model)
     require_float(parsed)
@@ -77,7 +78,8 @@ def quantize_static(
             result = bytes(work.quantize(limits, enable_progress_report=False).quantized_model)
         except (ValueError, RuntimeError, KeyError) as error:
             raise BadModel(
-                f"{precision} of this .tflite failed: {error}", "convert the Keras model to it, or use dynamic or float16"
+                f"{precision} of this .tflite failed: {error}",
+                "convert the Keras model to it, or use dynamic or float16",
             ) from error
     result = write_model(_rewrite_wide_biases(restore_names(read_model(result), parsed), parsed))
     return Quantized(result, stayed_float(result, f"the quantizer has no {precision} rule for it"))
@@ -110,8 +112,9 @@ def collect_ranges(model: bytes, calibration: Samples, *, with_histogram: bool) 
 
     Raises:
         BadData: the samples do not fit the inputs, there are none, or they make an activation NaN.
+
     """
-    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 -- heavy
+    from ai_edge_litert.interpreter import Interpreter
 
     parsed = read_model(model)
     graph = parsed.subgraphs[0]
@@ -127,7 +130,7 @@ def collect_ranges(model: bytes, calibration: Samples, *, with_histogram: bool) 
     # An intermediate that a fused operation has swallowed is never written: only what has data is read.
     readable = {int(d["index"]) for d in interpreter.get_tensor_details()} & set(watched)
     n = 0
-    for n, sample in enumerate(calibration(), 1):  # noqa: B007 -- counted after the loop
+    for n, sample in enumerate(calibration(), 1):
         for name, detail in inputs.items():
             interpreter.set_tensor(detail["index"], _fit(sample, name, detail, n))
         interpreter.invoke()
@@ -156,5 +159,6 @@ def _fit(sample: dict[str, npt.NDArray[Any]], name: str, detail: Any, n: int) ->
         raise BadData(f"calibration sample {n} lacks input {name!r}", f"it has {', '.join(sample)}")
     array = np.asarray(sample[name], dtype=detail["dtype"])
     if array.shape != tuple(detail["shape"]):
-        raise BadData(f"calibration sample {n}: input {name!r} is {list(array.shape)}, not {list(detail['shape'])}")
+        wanted = [int(size) for size in detail["shape"]]
+        raise BadData(f"calibration sample {n}: input {name!r} is {list(array.shape)}, not {wanted}")
     return array

@@ -11,7 +11,7 @@ from compress.quantize.onnx_model import count_ops, finish, preprocess, quiet, r
 from edge.errors import BadModel
 from edge.report import Skipped
 
-# Not Conv: its dynamic kernel, ConvInteger, runs 3 to 14 times slower than float32 on x86 (measured: MobileNetV2, DS-CNN).
+# Not Conv: its dynamic kernel, ConvInteger, runs 3 to 14 times slower than float32 on x86 (MobileNetV2, DS-CNN).
 _OPERATORS = ("MatMul", "Gemm", "Attention", "LSTM", "Gather", "EmbedLayerNormalization")
 
 
@@ -20,9 +20,10 @@ def quantize_dynamic(model: bytes) -> Quantized:
 
     Raises:
         BadModel: damaged, quantized already, or nothing in it can be quantized this way.
+
     """
-    import onnx  # noqa: PLC0415 -- heavy
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 -- heavy
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
 
     parsed = read_model(model)
     require_float(parsed)
@@ -39,7 +40,7 @@ def quantize_dynamic(model: bytes) -> Quantized:
     counts = count_ops(result)
     if counts.quantized == 0:
         raise BadModel(
-            "dynamic int8 changes nothing here: the model has no matrix product, embedding or LSTM with constant weights",
+            "dynamic int8 changes nothing: the model has no matrix product, embedding or LSTM with constant weights",
             "use static int8, which also covers convolutions",
         )
     slow = "ConvInteger is slower than float32"

@@ -14,8 +14,9 @@ def quantize_float16(model: bytes) -> Quantized:
 
     Raises:
         BadModel: damaged, quantized already, or not convertible.
+
     """
-    from onnxruntime.transformers.float16 import (  # noqa: PLC0415 -- heavy
+    from onnxruntime.transformers.float16 import (
         DEFAULT_OP_BLOCK_LIST,
         convert_float_to_float16,
     )

@@ -16,8 +16,36 @@ from edge.report import Skipped
 _QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"})
 # Operations that move or describe data: they compute nothing, so their type costs nothing.
 _MOVES = frozenset(
-    "Reshape Transpose Shape Gather Concat Slice Squeeze Unsqueeze Flatten Identity Constant ConstantOfShape Expand "
-    "Split Pad Tile Range Size Where Equal Not And Or Less Greater Loop If Scan".split()
+    [
+        "Reshape",
+        "Transpose",
+        "Shape",
+        "Gather",
+        "Concat",
+        "Slice",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Identity",
+        "Constant",
+        "ConstantOfShape",
+        "Expand",
+        "Split",
+        "Pad",
+        "Tile",
+        "Range",
+        "Size",
+        "Where",
+        "Equal",
+        "Not",
+        "And",
+        "Or",
+        "Less",
+        "Greater",
+        "Loop",
+        "If",
+        "Scan",
+    ]
 )
 _INTEGER_OPS = ("Integer", "QLinear", "DynamicQuantize", "MatMulNBits", "QGemm", "QAttention")
 
@@ -27,9 +55,10 @@ def read_model(data: bytes) -> Any:
 
     Raises:
         BadModel: it cannot be read.
+
     """
-    import onnx  # noqa: PLC0415 -- heavy
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 -- heavy
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no types
 
     try:
         model = onnx.load_model_from_string(data)
@@ -45,8 +74,9 @@ def require_float(model: Any) -> None:
 
     Raises:
         BadModel: it has quantization operations or float16 constants.
+
     """
-    import onnx  # noqa: PLC0415 -- heavy
+    import onnx
 
     kinds = {node.op_type for node in model.graph.node}
     found = sorted(kind for kind in kinds if kind.endswith("QuantizeLinear") or kind.startswith(_INTEGER_OPS))
@@ -68,10 +98,11 @@ def preprocess(model: Any) -> Any:
 
     Raises:
         BadModel: ONNX Runtime cannot load the model.
+
     """
-    import onnx  # noqa: PLC0415 -- heavy
-    import onnxruntime  # noqa: PLC0415 -- heavy
-    from onnxruntime.quantization.quant_utils import add_pre_process_metadata  # noqa: PLC0415 -- heavy
+    import onnx
+    import onnxruntime
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
         optimized = Path(folder) / "optimized.onnx"
@@ -99,9 +130,10 @@ def finish(model: Any) -> bytes:
 
     Raises:
         BadModel: the result is not valid ONNX.
+
     """
-    import onnx  # noqa: PLC0415 -- heavy
-    from onnxruntime.quantization.onnx_model import ONNXModel  # noqa: PLC0415 -- heavy
+    import onnx
+    from onnxruntime.quantization.onnx_model import ONNXModel
 
     ONNXModel(model).topological_sort()  # new nodes are appended at the end
     del model.metadata_props[:]

@@ -1,12 +1,13 @@
 """Static int8 and int16x8 for a float ONNX model, in QDQ form, with weights per channel.
 
-Scheme: Jacob et al., CVPR 2018 (arXiv:1712.05877); form: ONNX QuantizeLinear and DequantizeLinear around each operation.
+Scheme: Jacob et al., CVPR 2018 (arXiv:1712.05877); form: ONNX QuantizeLinear and DequantizeLinear around operations.
 Activations are uint8 and weights int8 ("u8s8"), the pair that ONNX Runtime has fast kernels for on x86. Weights use
 all eight bits (no reduce_range): on x86 without VNNI (before 2019) pairs of products can then saturate.
 The graph is rewritten by ONNX Runtime. Its own calibrators keep all activations of all samples, so the ranges are
 computed here, one sample at a time.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -32,18 +33,45 @@ def quantize_static(
     Raises:
         BadModel: damaged, quantized already, or refused by ONNX Runtime's quantizer.
         BadData: the samples do not fit the inputs, there are none, or they make an activation NaN.
+
     """
+    ready = _prepared(model)
+    return _quantized(ready, collect_ranges(ready, calibration, with_histogram=method != "minmax"), method, precision)
+
+
+def quantize_static_each(
+    model: bytes, calibration: Samples, methods: Sequence[Method] = ("minmax", "entropy", "percentile")
+) -> dict[Method, Quantized]:
+    """`quantize_static` to int8 by several methods from one pass over the calibration samples.
+
+    Raises:
+        BadModel: damaged, quantized already, or refused by ONNX Runtime's quantizer.
+        BadData: the samples do not fit the inputs, there are none, or they make an activation NaN.
+
+    """
+    ready = _prepared(model)
+    ranges = collect_ranges(ready, calibration, with_histogram=any(method != "minmax" for method in methods))
+    return {method: _quantized(ready, ranges, method, "int8") for method in methods}
+
+
+def _prepared(model: bytes) -> Any:
     parsed = read_model(model)
     require_float(parsed)
-    ready = preprocess(parsed)
-    ranges = collect_ranges(ready, calibration, with_histogram=method != "minmax")
+    return preprocess(parsed)
+
+
+def _quantized(
+    ready: Any, ranges: dict[str, ActivationRange], method: Method, precision: Literal["int8", "int16x8"]
+) -> Quantized:
     with quiet():
         try:
             result = _rewrite(ready, {name: seen.range(method) for name, seen in ranges.items()}, precision)
         except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
             raise BadModel(f"{precision} of this ONNX model failed: {error}", "use dynamic int8 or float16") from error
     data = finish(result)
-    return Quantized(data, stayed_float(data, f"ONNX Runtime has no {precision} rule for it, or its inputs are not constant"))
+    return Quantized(
+        data, stayed_float(data, f"ONNX Runtime has no {precision} rule for it, or its inputs are not constant")
+    )
 
 
 def collect_ranges(model: Any, calibration: Samples, *, with_histogram: bool) -> dict[str, ActivationRange]:
@@ -51,9 +79,10 @@ def collect_ranges(model: Any, calibration: Samples, *, with_histogram: bool) ->
 
     Raises:
         BadData: the samples do not fit the inputs, there are none, or they make an activation NaN.
+
     """
-    import onnx  # noqa: PLC0415 -- heavy
-    import onnxruntime  # noqa: PLC0415 -- heavy
+    import onnx
+    import onnxruntime
 
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
@@ -74,7 +103,7 @@ def collect_ranges(model: Any, calibration: Samples, *, with_histogram: bool) ->
     names = [entry.name for entry in session.get_outputs() if entry.name in floats]
     seen = {name: ActivationRange(name, with_histogram) for name in (*names, *(n for n in inputs if n in floats))}
     n = 0
-    for n, sample in enumerate(calibration(), 1):  # noqa: B007 -- counted after the loop
+    for n, sample in enumerate(calibration(), 1):
         feeds = {name: _fit(sample, entry, n) for name, entry in inputs.items()}
         for name, values in zip(names, session.run(names, feeds), strict=True):
             seen[name].add(values)
@@ -99,12 +128,15 @@ def _fit(sample: dict[str, npt.NDArray[Any]], entry: Any, n: int) -> npt.NDArray
 
 
 def _rewrite(model: Any, ranges: dict[str, tuple[float, float]], precision: str) -> Any:
-    import onnx  # noqa: PLC0415 -- heavy
-    from onnxruntime.quantization import QuantType  # noqa: PLC0415 -- heavy
-    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData  # noqa: PLC0415 -- heavy
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer  # noqa: PLC0415 -- heavy
-    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry  # noqa: PLC0415 -- heavy
+    import onnx
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
+    source = model
+    model = onnx.ModelProto()  # the quantizer changes what it is given
+    model.CopyFrom(source)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset < _OPSET[precision]:
         model = onnx.shape_inference.infer_shapes(onnx.version_converter.convert_version(model, _OPSET[precision]))

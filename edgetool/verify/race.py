@@ -4,10 +4,11 @@ Two runtimes timed one after the other see two machines: frequency, caches and n
 seconds. Blocks of all entries in a fresh random order per round see the same one, so the ratio of medians
 is of the models.
 
-Where a process lies in memory makes it faster or slower for as long as it lives: the same model in twelve
-processes differed by 0.8 % (standard deviation), a single process from itself by 0.07 %. So every entry is
-launched several times, and launches are the unit that the interval resamples (`edgetool.verify.speed_gate`):
-an interval over the blocks of one launch would be a narrow one around the wrong value.
+A process is faster or slower than another one with the same model for as long as it lives. Keyword spotting in
+six interleaved processes differed by 0.8 % (standard deviation; 0.2 % in a second set of six), while each agreed
+with itself within 0.07 % from round to round. So every entry is launched several times, and launches are the unit
+that the interval resamples (`edgetool.verify.speed_gate`): an interval over the blocks of one launch would be a
+narrow one around the wrong value.
 """
 
 import contextlib

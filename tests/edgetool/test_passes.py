@@ -70,9 +70,7 @@ def test_settings_are_checked_and_shown() -> None:
 
 @pytest.mark.parametrize("name", [name for name in PASSES if name.startswith("quantize.")])
 @pytest.mark.parametrize("source", FORMATS)
-def test_post_training_on_every_format(
-    name: str, source: Format, sources: dict[str, Artifact], tmp_path: Path
-) -> None:
+def test_post_training_on_every_format(name: str, source: Format, sources: dict[str, Artifact], tmp_path: Path) -> None:
     artifact = sources[source]
     task = load_source(SOURCE, artifact)
     step = pass_from_settings(name, {})

@@ -175,3 +175,14 @@ def test_models_that_take_no_raw_sound_or_several_inputs(tmp_path):
         load(tmp_path, inputs=(TensorSpec("mfcc", (1, 49, 10, 1), "float32"),))
     with pytest.raises(BadData, match="feeds one input, the model has 2: sound, image"):
         load(tmp_path, inputs=(SOUND, IMAGE))
+
+
+@pytest.mark.shared_data
+def test_real_faces(shared_data):
+    face = TensorSpec("face", (None, 1, 56, 46), "float32")
+    task = load(shared_data / "faces" / "orl", inputs=(face,), outputs=(TensorSpec("who", (None, 30), "float32"),))
+    assert (task.train.n, task.val.n, task.test.n) == (210, 30, 60)
+    inputs, labels = task.test.take(np.arange(60))
+    assert inputs["face"].shape == (60, 1, 56, 46)
+    assert 0.2 < inputs["face"].mean() < 0.7
+    assert np.bincount(labels).tolist() == [2] * 30

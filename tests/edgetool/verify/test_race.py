@@ -76,7 +76,9 @@ def test_every_field_of_a_real_model_is_measured(lock):
 
 def test_a_model_against_itself_is_neither_faster_nor_slower(lock):
     pytest.importorskip("onnxruntime")
-    entries = [Entry(name, DATA / "tiny.onnx", "onnx", "onnxruntime", baseline=b) for name, b in (("a", None), ("b", "a"))]
+    entries = [
+        Entry(name, DATA / "tiny.onnx", "onnx", "onnxruntime", baseline=b) for name, b in (("a", None), ("b", "a"))
+    ]
     row = race(entries, Settings(blocks=3, block_seconds=0.005), lock=lock).rows["b"]
     assert row.verdict in ("not_slower", "inconclusive")
     assert row.ratio_ci95[0] <= row.ratio <= row.ratio_ci95[1]
@@ -94,7 +96,7 @@ def test_one_failure_costs_one_entry(fake, lock, tmp_path):
         fake("orphan", "at_load", latency_ms=0.5),
     ]
     rows = race(entries, QUICK, lock=lock).rows
-    assert {id for id, row in rows.items() if isinstance(row, Skipped)} == {
+    assert {name for name, row in rows.items() if isinstance(row, Skipped)} == {
         "at_load",
         "in_a_block",
         "missing",

@@ -1,0 +1,1 @@
+"""Programs that measure this toolkit; each writes benchmarks/results/<program>.json (design section 8)."""
