@@ -78,9 +78,9 @@ def table(figures: Sequence[tuple[str, Figure]]) -> str:
     )
 
 
-def main() -> int:
+def main(results: Path = RESULTS) -> int:
     """Print the table; 1 where a figure is not met or there is none at all."""
-    figures = read()
+    figures = read(results)
     print(table(figures))
     missed = sum(not figure.met for _, figure in figures)
     print(f"\n{len(figures) - missed} of {len(figures)} figures met")

@@ -5,7 +5,6 @@ same bytes. Hashes here find damage, not forgery.
 """
 
 import dataclasses
-import errno
 import hashlib
 import io
 import json
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from edge.artifact import Artifact
-from edge.errors import BadInput, DiskFull, EnvironmentFailed
+from edge.errors import BadInput, DiskFull, EnvironmentFailed, is_disk_full
 from edge.preprocess import Array, Preprocess, from_plain, parse_npy
 from edge.report import from_plain as value_from_plain
 from edge.report import to_json
@@ -323,5 +322,5 @@ def _write_whole(path: Path, content: bytes) -> None:
                 scratch.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        kind = DiskFull if error.errno == errno.ENOSPC else EnvironmentFailed
+        kind = DiskFull if is_disk_full(error) else EnvironmentFailed
         raise kind(f"cannot write {path}: {error.strerror}", "free some space or choose another place") from error

@@ -16,6 +16,7 @@ Anything else that reaches the command line is a bug: exit 70 with a traceback.
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -89,6 +90,11 @@ class ProcessCrashed(EnvironmentFailed):
 
 class DiskFull(EnvironmentFailed):
     """No space left where the work is written."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error of the system says that the disk, or the quota, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _rebuild(kind: type[EdgetoolError], message: str, hint: str | None) -> EdgetoolError:

@@ -135,6 +135,19 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class RaceConditions:
+    """The machine during a latency race. `others_cores` is how many cores all other processes kept busy on
+    average; `throttled` is None where the machine does not tell.
+    """
+
+    seconds: float
+    load_before: float
+    load_after: float
+    others_cores: float | None
+    throttled: bool | None
+
+
+@dataclass(frozen=True)
 class Parity:
     """Outputs on golden vectors against a reference model. `first_divergence` names the first
     output that is out of tolerance, or None; `sqnr_db` is 10 log10(signal power / error power).
@@ -206,6 +219,7 @@ class Report:
     baseline: Candidate
     candidates: tuple[Candidate, ...]
     chosen: str | None
+    race: RaceConditions | None = None
     skipped: tuple[Skipped, ...] = ()
     schema: str = field(default=SCHEMA)
 

@@ -56,5 +56,6 @@ def dequantize(values: Array, spec: TensorSpec) -> Array:
     """The inverse of `quantize`, as float32: scale * (q - zero_point). Other tensors pass unchanged."""
     if spec.quantization is None:
         return values
-    centred = values.astype(np.float32) - np.float32(spec.quantization.zero_point)
-    return np.asarray(centred * np.float32(spec.quantization.scale))
+    real: Array = values.astype(np.float32) - np.float32(spec.quantization.zero_point)
+    real *= np.float32(spec.quantization.scale)
+    return real

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from edge.artifact import Artifact
-from edge.errors import EdgetoolError, ProcessCrashed
+from edge.errors import DiskFull, EdgetoolError, ProcessCrashed, is_disk_full
 from edgetool.passes.step import Pass, PassResult
 from edgetool.progress import At
 from edgetool.recipe import TaskSource
@@ -190,8 +190,10 @@ def _serve(pipe: Connection, log: str) -> None:
             answer = ("done", function(*arguments, progress=lambda *at: pipe.send(("progress", at))))
         except EdgetoolError as error:
             answer = ("expected", error)
-        except Exception:  # noqa: BLE001 - the process must live on; the parent raises it again as a bug
+        except Exception as error:  # noqa: BLE001 - the process must live on; the parent raises it again as a bug
             answer = ("bug", traceback.format_exc())
+            if is_disk_full(error):
+                answer = ("expected", DiskFull("the disk is full", "free some space, then go on with --resume"))
         _answer(pipe, answer)
 
 

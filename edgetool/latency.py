@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from edge.probe import environment
-from edge.report import Measurement, Skipped, from_plain, to_json
+from edge.report import Measurement, RaceConditions, Skipped, from_plain, to_json
 from edgetool.candidates import ENGINE_OF_FORMAT, Made
 from edgetool.progress import At
 from edgetool.verify.race import Entry, Settings, race
@@ -13,8 +13,11 @@ from edgetool.workspace import Workspace, key_of
 
 def race_all(
     everyone: Sequence[Made], baselines: Mapping[str, Made], workspace: Workspace, seed: int, at: At
-) -> tuple[dict[str, tuple[Measurement, ...]], list[Skipped]]:
-    """The measurements of every file by id, and what could not be raced. A finished race is kept for `--resume`."""
+) -> tuple[dict[str, tuple[Measurement, ...]], list[Skipped], RaceConditions]:
+    """The measurements of every file by id, what could not be raced, and the machine meanwhile.
+
+    A finished race is kept for `--resume`.
+    """
     entries = _entries(everyone, baselines)
     settings = Settings(seed=seed)
     identity = key_of([entry.id for entry in entries], [one.artifact.sha256 for one in everyone], str(settings))
@@ -23,7 +26,7 @@ def race_all(
         result = race(entries, settings, progress=lambda what, fraction: at(fraction, what))
         rows = {name: row for name, row in result.rows.items() if isinstance(row, Measurement)}
         skipped = [row for row in result.rows.values() if isinstance(row, Skipped)]
-        return to_json({"rows": rows, "skipped": skipped}).encode()
+        return to_json({"rows": rows, "skipped": skipped, "conditions": result.conditions}).encode()
 
     kept = json.loads(workspace.cached_file(f"race-{identity}.json", run))
     rows: dict[str, Measurement] = from_plain(dict[str, Measurement], kept["rows"])
@@ -32,7 +35,8 @@ def race_all(
         one.id: tuple(rows[entry.id] for entry in entries if entry.path == one.artifact.path and entry.id in rows)
         for one in everyone
     }
-    return found, list(skipped)
+    conditions: RaceConditions = from_plain(RaceConditions, kept["conditions"])
+    return found, list(skipped), conditions
 
 
 def _entries(everyone: Sequence[Made], baselines: Mapping[str, Made]) -> list[Entry]:

@@ -16,15 +16,17 @@ from edge.report import Accuracy, Candidate, Limits, Report, Skipped, TaskInfo, 
 from edge.target import this_machine
 from edgetool.candidates import ENGINE_OF_FORMAT, Made, baseline_sequences, identify, make, make_all
 from edgetool.conversion_worker import ConversionWorker, describe_model, load_source, reference_outputs
+from edgetool.data.load import require_data
 from edgetool.judge import Outputs, golden_inputs, outputs_on, paired_drop, parity_of, run_on
 from edgetool.latency import race_all
+from edgetool.metrics import metric as metric_named
 from edgetool.passes import check_sequence, default_sequences
 from edgetool.passes.step import KERAS, Pass, label
 from edgetool.progress import Progress
 from edgetool.recipe import Recipe, limits_for
 from edgetool.shipping import confirmed, failure_of, wanted, write_run
 from edgetool.task import Task
-from edgetool.workspace import Workspace
+from edgetool.workspace import Workspace, require_usable
 
 READ, BASELINE, COMPRESS, PARITY, ACCURACY, RACE, CONFIRM, WRITE = STAGES = (
     "read the model and the data",
@@ -89,6 +91,7 @@ def run(recipe: Recipe, out: Path, *, resume: bool, progress: Progress) -> Finis
         EnvironmentFailed: finished work is kept in `out`, `resume=True` goes on with it.
 
     """
+    require_usable(out)
     progress.begin(STAGES)
     with ConversionWorker() as worker:
         job = _read(recipe, worker, progress)
@@ -104,6 +107,10 @@ def run(recipe: Recipe, out: Path, *, resume: bool, progress: Progress) -> Finis
 
 def _read(recipe: Recipe, worker: ConversionWorker, progress: Progress) -> _Job:
     progress.stage(READ)
+    # What can be refused in a moment is refused before TensorFlow is loaded.
+    require_data(recipe.task.data)
+    if recipe.task.metric is not None:
+        limits_for(recipe, metric_named(recipe.task.metric))
     source, params, macs = worker.call(describe_model, recipe.model, recipe.trust, progress=progress.at)
     sequences = default_sequences(source.format) if recipe.sequences is None else recipe.sequences
     formats = tuple(check_sequence(source.format, sequence) for sequence in sequences)
@@ -141,7 +148,7 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, progress: Pr
     rows = _judged(rows, everyone, first, job, "val", workspace, progress)
 
     progress.stage(RACE)
-    measured, not_raced = race_all(everyone, baselines, workspace, recipe.seed, progress.at)
+    measured, not_raced, conditions = race_all(everyone, baselines, workspace, recipe.seed, progress.at)
     rows = {name: dataclasses.replace(row, measurements=measured.get(name, ())) for name, row in rows.items()}
 
     progress.stage(CONFIRM)
@@ -168,6 +175,7 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, progress: Pr
         baseline=rows[first.id],
         candidates=tuple(rows[one.id] for one in everyone if one is not first),
         chosen=chosen,
+        race=conditions,
         skipped=(*skipped, *not_made, *not_raced, *_elsewhere(recipe)),
     )
     report = write_run(report, shipped if chosen else [], task, golden, recipe.model.stem, workspace)

@@ -22,7 +22,9 @@ from edgetool.conversion_worker import (
     reference_outputs,
     run_pass,
 )
+from edgetool.data.load import require_data
 from edgetool.judge import BATCH, Outputs, golden_inputs, parity_of, run_on
+from edgetool.metrics import metric as metric_named
 from edgetool.passes import check_sequence, pass_from_settings
 from edgetool.passes.step import KERAS, Pass, label
 from edgetool.progress import Progress
@@ -129,6 +131,8 @@ def convert_model(
         raise UnknownName("format to convert to", to, ("tflite", "onnx"))
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
+    if data is not None:
+        require_data(data)
     source = TaskSource(data, seed=seed) if data is not None else None
     with ConversionWorker() as worker, tempfile.TemporaryDirectory() as scratch:
         artifact, _, _ = worker.call(describe_model, path, trust, progress=progress.at)
@@ -171,6 +175,9 @@ def evaluate_model(path: Path, source: TaskSource, *, split: str, trust: bool, p
 
     if split not in ("val", "test"):
         raise UnknownName("split", split, ("val", "test"))
+    require_data(source.data)
+    if source.metric is not None:
+        metric_named(source.metric)
     with ConversionWorker() as worker:
         artifact, _, _ = worker.call(describe_model, path, trust, progress=progress.at)
         task = load_source(source, artifact)

@@ -1,7 +1,6 @@
 """The output folder of a run: who owns it, and the results of finished steps that `--resume` takes up again."""
 
 import dataclasses
-import errno
 import fcntl
 import hashlib
 import json
@@ -30,11 +29,8 @@ class Workspace:
     """
 
     def __init__(self, out: Path, *, resume: bool) -> None:
-        if out.exists() and not out.is_dir():
-            raise BadInput(f"the output {out} is a file", "give a folder with --out")
+        require_usable(out)
         mark = out / _MARK
-        if out.is_dir() and any(out.iterdir()) and not mark.is_file():
-            raise BadInput(f"the output folder {out} holds something else", "give an empty or a new folder with --out")
         self.out = out
         self._created = [folder for folder in (out, *out.parents) if not folder.exists()]
         out.mkdir(parents=True, exist_ok=True)
@@ -124,14 +120,17 @@ class Workspace:
             bundle.unlink()
 
 
+def require_usable(out: Path) -> None:
+    """Raise BadInput where `out` is a file, or a folder that holds something that is not a run of edgetool."""
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"the output {out} is a file", "give a folder with --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
+        raise BadInput(f"the output folder {out} holds something else", "give an empty or a new folder with --out")
+
+
 def key_of(*parts: Any) -> str:
     """A short name for a combination of plain values: the same parts give the same key."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether an error says that the disk (or the quota) is full."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _read_result(folder: Path) -> PassResult:

@@ -2,15 +2,19 @@
 
 import sys
 import traceback
+from typing import NoReturn
 
 import typer
 
 from edge import __version__
-from edge.errors import DiskFull, EdgetoolError
+from edge.errors import DiskFull, EdgetoolError, is_disk_full
 from edgetool.cli.compress import compress
 from edgetool.cli.lists import passes, targets
 from edgetool.cli.models import convert, evaluate, inspect
 from edgetool.cli.report import report
+
+INTERRUPTED = 130
+BAD_USAGE = 2
 
 app = typer.Typer(
     name="edgetool",
@@ -45,32 +49,36 @@ def edgetool(
 
 
 def main() -> None:
-    """Runs the command line; never returns."""
+    """Run the command line and exit with its code."""
     try:
-        app()
+        # Not in typer's own mode, which swallows Ctrl-C without a word on what happens to the work.
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        code = INTERRUPTED
     except EdgetoolError as error:
         _fail(error)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; finished work is kept, --resume goes on", err=True)
-        sys.exit(130)
     except OSError as error:
-        from edgetool.workspace import is_full
-
-        if not is_full(error):
+        if not is_disk_full(error):
             _bug()
         _fail(DiskFull(f"the disk is full: {error.filename or error}", "free some space, then go on with --resume"))
-    except Exception:  # noqa: BLE001 - the last resort: whatever reaches this is a bug, and says so
-        _bug()
+    except Exception as error:  # noqa: BLE001 - the last resort: whatever reaches this is a bug, and says so
+        if not hasattr(error, "show"):
+            _bug()
+        error.show()  # a usage error, which typer words itself
+        code = BAD_USAGE
+    if code == INTERRUPTED:
+        typer.echo("interrupted; finished work is kept, --resume goes on", err=True)
+    sys.exit(code)
 
 
-def _fail(error: EdgetoolError) -> None:
+def _fail(error: EdgetoolError) -> NoReturn:
     typer.echo(f"error: {error.message}", err=True)
     if error.hint:
         typer.echo(f"hint: {error.hint}", err=True)
     sys.exit(error.exit_code)
 
 
-def _bug() -> None:
+def _bug() -> NoReturn:
     traceback.print_exc()
     typer.echo("this is a bug in edgetool; please report it with the lines above", err=True)
     sys.exit(70)

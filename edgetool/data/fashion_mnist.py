@@ -5,7 +5,6 @@ Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Ma
 """
 
 import contextlib
-import errno
 import fcntl
 import gzip
 import hashlib
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.errors import BadData, DiskFull, EnvironmentFailed
+from edge.errors import BadData, DiskFull, EnvironmentFailed, is_disk_full
 
 LABELS = (
     "T-shirt/top",
@@ -141,7 +140,7 @@ def _fetch(cache: Path) -> Arrays:
                     return _read(cache)
             return _fetch_locked(cache)
     except OSError as error:
-        kind = DiskFull if error.errno == errno.ENOSPC else EnvironmentFailed
+        kind = DiskFull if is_disk_full(error) else EnvironmentFailed
         raise kind(f"cannot cache Fashion-MNIST in {cache}: {error.strerror or error}", "set XDG_CACHE_HOME") from error
 
 

@@ -68,6 +68,7 @@ def load_task(
         EnvironmentFailed: a built-in task could not be fetched.
 
     """
+    require_data(data)
     path = Path(data)
     name = str(data) if data in BUILT_IN else path.stem if path.suffix else path.name
     form = None if metric is None else METRIC_TARGETS[metric_named(metric).name]
@@ -75,10 +76,6 @@ def load_task(
         raise BadData(f"{data} has no columns, so no target column {target_column!r}", "only a .csv has one")
     if data in BUILT_IN:
         read = BUILT_IN[str(data)](str(data), inputs, outputs[0], form)
-    elif not path.exists() and not path.suffix and len(path.parts) == 1:
-        raise UnknownName("data", str(data), BUILT_IN)
-    elif not path.exists():
-        raise BadData(f"there is no data at {data}", FORMS)
     elif path.is_dir():
         folder = read_folder(path, inputs, outputs[0], seed)
         read = _Read(folder.splits, {folder.input_name: folder.step}, folder.labels)
@@ -92,6 +89,16 @@ def load_task(
     else:
         raise BadData(f"{data} is no form of data", FORMS)
     return _task(name, read, outputs[0], metric)
+
+
+def require_data(data: str | Path) -> None:
+    """Raise UnknownName or BadData where `data` is neither a built-in task nor there; nothing is read."""
+    path = Path(data)
+    if data in BUILT_IN or path.exists():
+        return
+    if not path.suffix and len(path.parts) == 1:
+        raise UnknownName("data", str(data), BUILT_IN)
+    raise BadData(f"there is no data at {data}", FORMS)
 
 
 def _task(name: str, read: _Read, output: TensorSpec, metric: str | None) -> Task:

@@ -27,6 +27,9 @@ class RankAuc:
         self._negatives_level = np.searchsorted(negative_scores, positive_scores, side="right")
         self._positives_below = np.searchsorted(positive_scores, negative_scores, side="left")
         self._positives_level = np.searchsorted(positive_scores, negative_scores, side="right")
+        self.terms = np.empty((len(scores), 1))
+        self.terms[self._positives, 0] = self._negatives_below + self._negatives_level
+        self.terms[self._negatives, 0] = self._positives_below + self._positives_level
 
     def __call__(self, weights: Floats) -> tuple[Floats, Floats]:
         """See `Statistic`. NaN where one of the two classes has no weight."""
@@ -53,6 +56,7 @@ class MacroAuc:
 
     def __init__(self, parts: list[RankAuc]) -> None:
         self._parts = parts
+        self.terms = np.concatenate([part.terms for part in parts], axis=1)
 
     def __call__(self, weights: Floats) -> tuple[Floats, Floats]:
         """See `Statistic`."""

@@ -26,6 +26,9 @@ class EqualErrorRate:
         self._step = np.searchsorted(self._ends, np.arange(len(ranked)))
         # The slope of the curve is measured over a window that shrinks against n and still holds many scores.
         self._window = max(1, math.isqrt(len(self._ends)))
+        accepted = np.empty((len(ranked), 1))
+        accepted[self._order, 0] = self._at_the_crossing(np.ones((1, len(ranked))))[2]
+        self.terms = accepted
 
     def __call__(self, weights: Floats) -> tuple[Floats, Floats]:
         """See `Statistic`. NaN where one of the two classes has no weight.
@@ -34,31 +37,36 @@ class EqualErrorRate:
         genuine scores there, the rate moves by (f dR + g dF) / (f + g): both curves slide along the threshold.
         """
         ranked = weights[:, self._order]
+        rate, on_frr, accepted = self._at_the_crossing(ranked)
+        genuine = (ranked @ self._genuine.astype(weights.dtype))[:, None]
+        total = ranked.sum(axis=1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            as_genuine = on_frr[:, None] * (1 - accepted - rate[:, None]) * (total / genuine)
+            as_impostor = (1 - on_frr[:, None]) * (accepted - rate[:, None]) * (total / (total - genuine))
+        influence = np.empty_like(weights)
+        influence[:, self._order] = np.where(self._genuine, as_genuine, as_impostor)
+        return rate, influence
+
+    def _at_the_crossing(self, ranked: Floats) -> tuple[Floats, Floats, Floats]:
+        """Where FAR and FRR cross: the rate [B], f / (f + g) [B], and how far each example is accepted [B, n]."""
         rows = np.arange(len(ranked))
         with np.errstate(divide="ignore", invalid="ignore"):
             accepts = np.cumsum(ranked * self._genuine, axis=1, dtype=np.float64)
             false_accepts = np.cumsum(ranked * ~self._genuine, axis=1, dtype=np.float64)
-            genuine_total, impostor_total = accepts[:, -1:].copy(), false_accepts[:, -1:].copy()
             start = np.zeros((len(ranked), 1))
-            far = np.concatenate([start, false_accepts[:, self._ends] / impostor_total], axis=1)
-            frr = np.concatenate([start + 1, 1 - accepts[:, self._ends] / genuine_total], axis=1)
+            far = np.concatenate([start, false_accepts[:, self._ends] / false_accepts[:, -1:]], axis=1)
+            frr = np.concatenate([start + 1, 1 - accepts[:, self._ends] / accepts[:, -1:]], axis=1)
             after = np.maximum((far >= frr).argmax(axis=1), 1)
             before = after - 1
             gap_before, gap_after = frr[rows, before] - far[rows, before], far[rows, after] - frr[rows, after]
             part = gap_before / (gap_before + gap_after)
             rate = far[rows, before] + part * (far[rows, after] - far[rows, before])
-            low = np.maximum(before - self._window, 0)
-            high = np.minimum(after + self._window, len(self._ends))
-            impostor_slope, genuine_slope = far[rows, high] - far[rows, low], frr[rows, low] - frr[rows, high]
-            on_frr = impostor_slope / (impostor_slope + genuine_slope)
-            accepted = np.where(self._step < before[:, None], 1.0, 0.0)
-            accepted = np.where(self._step == before[:, None], part[:, None], accepted)
-            total = genuine_total + impostor_total
-            as_genuine = on_frr[:, None] * (1 - accepted - rate[:, None]) * (total / genuine_total)
-            as_impostor = (1 - on_frr[:, None]) * (accepted - rate[:, None]) * (total / impostor_total)
-        influence = np.empty_like(weights)
-        influence[:, self._order] = np.where(self._genuine, as_genuine, as_impostor)
-        return np.where((genuine_total > 0) & (impostor_total > 0), rate[:, None], np.nan)[:, 0], influence
+        low, high = np.maximum(before - self._window, 0), np.minimum(after + self._window, len(self._ends))
+        impostors, genuines = far[rows, high] - far[rows, low], frr[rows, low] - frr[rows, high]
+        both = impostors + genuines
+        on_frr = np.where(both > 0, impostors / np.where(both > 0, both, 1.0), 0.5)
+        accepted = (self._step < before[:, None]) + np.where(self._step == before[:, None], part[:, None], 0.0)
+        return rate, on_frr, accepted
 
 
 def _eer(outputs: Array, labels: Array) -> EqualErrorRate:

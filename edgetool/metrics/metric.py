@@ -25,6 +25,11 @@ Kind = Literal["binary", "mean", "set"]
 class Statistic(Protocol):
     """A number computed from n weighted examples."""
 
+    @property
+    def terms(self) -> Floats:
+        """What each example contributes, [n, k]: where two models' rows are equal, it counts alike in both."""
+        ...
+
     def __call__(self, weights: Floats) -> tuple[Floats, Floats]:
         """Weights [B, n] to values [B] and influences [B, n].
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from edge.errors import BadInput
-from edge.report import Candidate, Measurement, Report, from_plain
+from edge.report import Candidate, Measurement, RaceConditions, Report, from_plain
 from edgetool.choose import deciding
 from edgetool.render.charts import drop_chart, size_speed_chart
 from edgetool.render.words import (
@@ -19,6 +19,8 @@ from edgetool.render.words import (
     status_words,
 )
 from edgetool.units import format_bytes
+
+BUSY_CORES = 0.25  # other processes above this visibly widen the intervals on a two-core machine
 
 
 def read_report(folder: Path) -> Report:
@@ -185,11 +187,23 @@ def _skipped(report: Report, everyone: tuple[Candidate, ...]) -> str:
 def _environment(report: Report) -> str:
     machine = report.environment
     versions = ", ".join(f"{name} {version}" for name, version in sorted(machine.versions.items()))
-    throttled = [m for row in (report.baseline, *report.candidates) for m in row.measurements if m.throttled]
-    note = "The machine throttled during the race." if throttled else ""
     return (
         f"<footer><p>Measured on {_e(machine.cpu)}, {machine.cores} cores, load {machine.load:.2f}, governor "
-        f"{_e(machine.governor or 'not readable')}, {_e(machine.os)}, Python {_e(machine.python)}. {note}</p>"
+        f"{_e(machine.governor or 'not readable')}, {_e(machine.os)}, Python {_e(machine.python)}. "
+        f"{_race_words(report.race)}</p>"
         f"<p>{_e(versions)}</p><p>edgetool {_e(report.edgetool)}, schema {_e(report.schema)}. "
         "Energy: not measured.</p></footer>"
+    )
+
+
+def _race_words(race: RaceConditions | None) -> str:
+    if race is None:
+        return ""
+    others = "not readable" if race.others_cores is None else f"{race.others_cores:.1f} cores"
+    throttled = {True: "yes", False: "no", None: "the machine does not tell"}[race.throttled]
+    busy = (race.others_cores or 0.0) > BUSY_CORES
+    warning = " <b>The machine was busy: intervals are wider than they need be.</b>" if busy else ""
+    return (
+        f"The race took {race.seconds:.0f} s; other processes meanwhile: {others}, load {race.load_before:.1f} to "
+        f"{race.load_after:.1f}; throttled: {throttled}.{warning}"
     )

@@ -31,6 +31,7 @@ class _PairedDrop:
         self._baseline, self._candidate = baseline, candidate
         self._sign = 1.0 if metric.direction == "higher" else -1.0
         self._relative = metric.drop_unit == "relative"
+        self.terms = np.concatenate([baseline.terms, candidate.terms], axis=1)
 
     def __call__(self, weights: Floats) -> tuple[Floats, Floats]:
         before, influence = self._baseline(weights)
@@ -66,7 +67,7 @@ def interval(
         return right / n, score_interval.wilson(round(right), n)
     value = metric.value(outputs, labels)
     largest = 1.0 if metric.drop_unit == "points" else abs(value)
-    found = bootstrap.bounds(statistic, n, groups, seed, largest)
+    found = bootstrap.bounds(statistic, n, groups, seed, largest=largest)
     low, high = found.ci95
     if metric.direction == "lower" or metric.drop_unit == "points":
         low = max(0.0, low)
@@ -109,7 +110,8 @@ def drop(
     start = metric.value(baseline_outputs, labels)
     value = metric.drop(start, metric.value(candidate_outputs, labels))
     largest = abs(start) if metric.drop_unit == "dB" else 1.0
-    found = bootstrap.bounds(_PairedDrop(metric, before, after), n, groups, seed, largest)
+    differing = (before.terms != after.terms).any(axis=1)
+    found = bootstrap.bounds(_PairedDrop(metric, before, after), n, groups, seed, differing, largest)
     verdict = _verdict(value, found.upper95, max_drop)
     needed = _scaled_n(found.upper95 - value, max_drop - value, n) if verdict == "unresolved" else None
     method = BOOTSTRAP if groups is None else CLUSTERED

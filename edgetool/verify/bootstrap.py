@@ -30,7 +30,7 @@ RESAMPLES = 1999
 # (found by benchmarks/gate_calibration.py: F1 with 2 to 20 differing examples).
 FEW = 20
 # Weights are made in chunks of about this many numbers: they stay in the processor's cache.
-CHUNK = 1 << 19
+CHUNK = 1 << 17
 
 Groups = npt.NDArray[np.int64]
 
@@ -44,7 +44,7 @@ class Bounds:
     ci95: Interval
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def _counts(units: int, rows: int, seed: int, chunk: int) -> npt.NDArray[np.uint8]:
     """How often every unit is drawn, [rows, units]. Kept, since the candidates of a run share their examples."""
     rng = np.random.default_rng((seed, chunk))
@@ -95,6 +95,19 @@ class _Units:
         sums: Floats = np.add.reduceat(influence[:, self.order], self.starts, axis=1)
         return sums
 
+    def count(self, marked: npt.NDArray[np.bool_]) -> int:
+        """How many units hold a marked example."""
+        return int(marked.sum()) if self.index is None else len(np.unique(self.index[marked]))
+
+
+def _unlike_most(influence: Floats) -> int:
+    """How many influences are not the most common one, up to rounding."""
+    size = float(np.abs(influence).max())
+    if size == 0:
+        return 0
+    counts = np.unique(np.round(influence / size, 9), return_counts=True)[1]
+    return len(influence) - int(counts.max())
+
 
 def _standard_errors(counts: Floats, influence: Floats, n_examples: npt.NDArray[np.float64]) -> Floats:
     units = counts.shape[1]
@@ -108,12 +121,15 @@ def bounds(
     n: int,
     groups: Groups | None = None,
     seed: int = 0,
+    differing: npt.NDArray[np.bool_] | None = None,
     largest: float = 1.0,
     resamples: int = RESAMPLES,
 ) -> Bounds:
     """Bootstrap-t bounds of `statistic` on n examples, resampling whole groups where `groups` [n] are given.
 
-    `largest` is how far one example can move the statistic, times n: what an example not seen to differ counts.
+    `differing` [n] marks the examples that can move the statistic away from where it would be without any; where it
+    is not given, those whose influence is not the most common one. `largest` is how far one example can move the
+    statistic, times n: the least that an example not seen to differ counts.
 
     Raises:
         BadData: fewer than 2 examples or groups, or the statistic is undefined in more than half of the resamples.
@@ -135,8 +151,9 @@ def bounds(
             studentized.append((values - value) / np.maximum(errors, error / 10))
     ratios = np.concatenate(studentized)
     ratios = np.sort(ratios[np.isfinite(ratios)])
-    differ = int((np.abs(own[0]) > 1e-12 * max(1.0, abs(value))).sum())
-    if differ >= FEW and len(ratios) < resamples / 2:
+    differ = units.count(differing) if differing is not None else _unlike_most(own[0])
+    few = differ < FEW or error <= 1e-12 * largest
+    if not few and len(ratios) < resamples / 2:
         raise BadData(
             f"the metric is undefined in {resamples - len(ratios)} of {resamples} resamples of {units.n} examples",
             "give a test split with more examples of every class",
@@ -145,7 +162,7 @@ def bounds(
     def reach(level: float, sign: int) -> float:
         """How far the bound of this one-sided level lies from the value; sign +1 above, -1 below."""
         far = NormalDist().inv_cdf(level) * error
-        if differ >= FEW:
+        if not few:
             rank = round((1 - level) * (len(ratios) + 1)) - 1
             rank = min(max(rank, 0), len(ratios) - 1)
             quantile = ratios[rank] if sign > 0 else ratios[len(ratios) - 1 - rank]

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from edge import probe
 from edge.errors import BadRecipe, EdgetoolError, EnvironmentFailed, UnknownName
-from edge.report import Measurement, Skipped
+from edge.report import Measurement, RaceConditions, Skipped
 from edge.runtime_process import Loaded, RuntimeProcess, WorkerStatus
 from edgetool.verify import speed_gate
 
@@ -88,24 +88,11 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """The machine during the race. `others_cores` is how many cores all other processes kept busy on average;
-    `throttled` is None where the machine does not tell.
-    """
-
-    seconds: float
-    load_before: float
-    load_after: float
-    others_cores: float | None
-    throttled: bool | None
-
-
-@dataclass(frozen=True)
 class RaceResult:
     """A measurement of every entry by id, or why there is none."""
 
     rows: dict[str, Measurement | Skipped]
-    conditions: Conditions
+    conditions: RaceConditions
 
 
 @dataclass
@@ -158,7 +145,7 @@ def race(
             _launch(entries, records, settings, skipped, rng)
         elapsed = time.monotonic() - started
         workers = sum(status.cpu_s for record in records.values() for status in record.status)
-        conditions = Conditions(
+        conditions = RaceConditions(
             seconds=elapsed,
             load_before=load_before,
             load_after=os.getloadavg()[0],

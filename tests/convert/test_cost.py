@@ -41,7 +41,7 @@ def test_recurrent_layers_are_not_counted_rather_than_guessed() -> None:
 
 @pytest.mark.shared_data
 def test_published_counts_of_mlperf_tiny(shared_data: Path) -> None:
-    """Multiply-accumulates as in Banbury et al., "MLPerf Tiny Benchmark", NeurIPS 2021: KWS 2.7 M, IC 12.5 M, AD 0.27 M."""
+    """MACs as in Banbury et al., "MLPerf Tiny Benchmark", NeurIPS 2021: KWS 2.7 M, IC 12.5 M, AD 0.27 M."""
     folder = shared_data / "models" / "mlperf_tiny"
     assert count(folder / "keyword_spotting/kws_ref_model.tflite", "tflite")[1] == 2_656_768
     assert count(folder / "image_classification/pretrainedResnet.h5", "h5") == (78_666, 12_501_632)

@@ -30,5 +30,5 @@ def test_data_that_does_not_fit_is_named(keras_cnn: Any, images: Any) -> None:
         run(keras_cnn, {"picture": images})
     with pytest.raises(BadData, match=r"input 'image' is \[64, 8, 8\]"):
         run(keras_cnn, {"image": images[..., 0]})
-    with pytest.raises(BadModel, match="comes? from an engine"):
+    with pytest.raises(BadModel, match=r"comes? from an engine"):
         predict(models.onnx_mlp(), "onnx", {})

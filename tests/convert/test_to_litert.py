@@ -108,7 +108,7 @@ def test_operations_without_a_device_kernel_are_named() -> None:
     import keras
 
     signal = keras.Input((16,), name="signal")
-    spectrum = keras.layers.Lambda(lambda x: keras.ops.erfinv(x), output_shape=(16,))(signal)
+    spectrum = keras.layers.Lambda(keras.ops.erfinv, output_shape=(16,))(signal)
     with pytest.raises(BadModel, match=r"(?i)erfinv"):
         to_litert(keras.Model(signal, spectrum), "float32", None)
 

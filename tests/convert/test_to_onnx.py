@@ -97,7 +97,7 @@ def test_from_a_tflite_file(source: Any) -> None:
 
 
 def test_there_is_no_way_back(tmp_path: Path) -> None:
-    with pytest.raises(BadModel, match="cannot become .tflite") as error:
+    with pytest.raises(BadModel, match=r"cannot become \.tflite") as error:
         refuse_onnx_to_litert(tmp_path / "a.onnx")
     assert error.value.hint is not None
     assert "Keras" in error.value.hint

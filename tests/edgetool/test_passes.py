@@ -59,9 +59,9 @@ def test_a_pass_states_what_it_takes(name: str) -> None:
 def test_settings_are_checked_and_shown() -> None:
     assert label(pass_from_settings("quantize.int8", {"samples": 64})) == "quantize.int8(samples=64)"
     assert dataclasses.replace(Int8(), samples=3).samples == 3
-    with pytest.raises(UnknownName, match="setting of quantize.int8"):
+    with pytest.raises(UnknownName, match=r"setting of quantize\.int8"):
         pass_from_settings("quantize.int8", {"sample": 64})
-    with pytest.raises(UnknownName, match="calibration of quantize.int8"):
+    with pytest.raises(UnknownName, match=r"calibration of quantize\.int8"):
         pass_from_settings("quantize.int8", {"calibration": "entropie"})
     for settings in ({"sparsity": 1.0}, {"epochs": 0}, {"end": 0.0}, {"learning_rate": True}):
         with pytest.raises(BadRecipe, match=r"prune\.magnitude"):

@@ -1,6 +1,8 @@
 """One small trained network as a float .tflite and as a float .onnx, and what runs either."""
 
+import resource
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,5 +77,4 @@ def sqnr_db(wanted: Any, got: Any) -> float:
 
 def rss_bytes() -> int:
     """Resident memory of this process now."""
-    with open("/proc/self/statm") as stream:
-        return int(stream.read().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

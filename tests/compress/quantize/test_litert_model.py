@@ -25,7 +25,7 @@ def test_counts_of_a_float_and_of_an_int8_model() -> None:
 
 def test_a_quantized_model_is_not_quantized_again(litert: bytes) -> None:
     for model in (models.litert_int8().read_bytes(), quantize_dynamic(litert).model):
-        with pytest.raises(BadModel, match="quantized already: tensor .* holds int8") as error:
+        with pytest.raises(BadModel, match=r"quantized already: tensor .* holds int8") as error:
             require_float(read_model(model))
         assert error.value.hint
 

@@ -17,7 +17,8 @@ from tests.compress.quantize.conftest import outputs, rss_bytes, spots, sqnr_db
 def test_int8_keeps_decisions_and_names(litert: bytes, calibration: Any, method: Any) -> None:
     result = quantize_static(litert, calibration, method=method)
     engine = open_engine(result.model, "tflite")
-    assert [(s.name, s.dtype) for s in (*engine.inputs, *engine.outputs)] == [("image", "float32"), ("scores", "float32")]
+    ends = [(spec.name, spec.dtype) for spec in (*engine.inputs, *engine.outputs)]
+    assert ends == [("image", "float32"), ("scores", "float32")]
     counts = count_ops(result.model)
     assert counts.floating == 0
     assert result.skipped == ()

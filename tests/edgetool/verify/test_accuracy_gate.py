@@ -28,9 +28,10 @@ def test_outcomes_go_through_the_score_interval():
 def test_verdicts_and_the_n_that_would_pass():
     small = drop(ACCURACY, *_outcomes(80, 2, 2, 16), max_drop=0.01)
     assert small.verdict == "unresolved"
-    again = drop(ACCURACY, *_outcomes(*(round(cell * small.n_needed / 100) for cell in (80, 2, 2, 16))), max_drop=0.01)
+    enough = -(-small.n_needed // 100)
+    again = drop(ACCURACY, *_outcomes(*(cell * enough for cell in (80, 2, 2, 16))), max_drop=0.01)
     assert again.verdict == "pass"
-    fewer = drop(ACCURACY, *_outcomes(*(cell * (small.n_needed // 110) for cell in (80, 2, 2, 16))), max_drop=0.01)
+    fewer = drop(ACCURACY, *_outcomes(*(cell * (enough - 2) for cell in (80, 2, 2, 16))), max_drop=0.01)
     assert fewer.verdict == "unresolved"
     assert drop(ACCURACY, *_outcomes(80, 5, 2, 13), max_drop=0.01).verdict == "fail"
 

@@ -31,7 +31,7 @@ def test_same_seed_same_bounds_and_another_seed_about_the_same():
     scores = np.random.default_rng(3).random(300)
     assert bounds(mean_of(scores), 300, seed=4) == bounds(mean_of(scores), 300, seed=4)
     one, other = bounds(mean_of(scores), 300, seed=4), bounds(mean_of(scores), 300, seed=5)
-    assert one.upper95 != other.upper95
+    assert one.ci95 != other.ci95
     assert one.upper95 == pytest.approx(other.upper95, rel=0.01)
 
 

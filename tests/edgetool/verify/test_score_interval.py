@@ -22,7 +22,7 @@ def test_published_intervals(worse, better, n, level, low, high):
 
 
 def test_wilson_agrees_with_published_values():
-    """Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17, 1998, table I."""
+    """Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17, 1998."""
     for successes, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)):
         assert score_interval.wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
     assert score_interval.wilson(20, 20) == pytest.approx((1 - 0.1611, 1), abs=5e-5)
