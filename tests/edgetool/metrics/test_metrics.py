@@ -1,5 +1,7 @@
 """The table, the shape of a Metric, and what every metric does alike."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,13 @@ def test_nan_empty_and_unequal_lengths_are_refused(name):
         metric(name).check(outputs[:-1], labels)
     with pytest.raises(BadData, match="no examples"):
         metric(name).check(outputs[:0], labels[:0])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_can_be_sent_to_a_worker_process(name):
+    outputs, labels = _example(name)
+    sent = pickle.loads(pickle.dumps(metric(name)))
+    assert sent.value(outputs, labels) == metric(name).value(outputs, labels)
 
 
 def test_drop_is_positive_where_the_candidate_is_worse():
