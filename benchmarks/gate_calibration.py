@@ -15,9 +15,10 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,6 @@ from edgetool.verify import accuracy_gate, score_interval
 Array = npt.NDArray[Any]
 # (baseline outputs, candidate outputs, labels)
 Pair = tuple[Array, Array, Array]
-Simulate = Callable[[np.random.Generator, int, float], Pair]
 
 MOST_PASSES = 0.06
 LIMITS = {200: 0.05, 1000: 0.02, 10000: 0.01}
@@ -154,10 +154,9 @@ def passes(setting: Setting, n: int, true_drop: float, limit: float, simulations
     return passed
 
 
-def accuracy_figures(simulations: int, power_simulations: int, workers: int) -> list[Figure]:
+def accuracy_figures(simulations: int, power_simulations: int, workers: int) -> Iterator[Figure]:
     """Level and power of the accuracy gate for every setting."""
     jobs = [(setting, n, LIMITS[n], what) for setting, sizes in SETTINGS for n in sizes for what in ("level", "power")]
-    figures = []
     with ProcessPoolExecutor(workers) as pool:
         for setting, n, limit, what in jobs:
             started = time.monotonic()
@@ -172,12 +171,11 @@ def accuracy_figures(simulations: int, power_simulations: int, workers: int) -> 
             share, ci95 = passed / total, score_interval.wilson(passed, total)
             name = f"accuracy_gate.{setting.name}.n{n}.limit{limit * 100:g}pc.{what}"
             goal, met = (f"<= {MOST_PASSES}", share <= MOST_PASSES) if what == "level" else ("reported", True)
-            figures.append(Figure(name, goal, share, "of models pass", ci95, met))
             print(f"{name}: {share:.4f} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
-    return figures
+            yield Figure(name, goal, share, "of models pass", ci95, met)
 
 
-def speed_figures(races: int, model: Path) -> list[Figure]:
+def speed_figures(races: int, model: Path) -> Iterator[Figure]:
     """False alarms on the model against itself, and how often 10 % added to each call is found, in real races."""
     from edgetool.verify.race import Entry, Settings, race
 
@@ -205,18 +203,10 @@ def speed_figures(races: int, model: Path) -> list[Figure]:
     wrong = sum(verdict in ("faster", "slower") for verdict in same)
     found = planted.count("slower")
     undecided = same.count("inconclusive")
-    return [
-        _share("speed_gate.same.false_alarms", wrong, races, MOST_FALSE_ALARMS, at_most=True),
-        _share("speed_gate.planted_10pc.found", found, races, FEWEST_FOUND, at_most=False),
-        Figure(
-            "speed_gate.same.inconclusive",
-            "reported",
-            undecided / races,
-            "of races",
-            score_interval.wilson(undecided, races),
-            met=True,
-        ),
-    ]
+    yield _share("speed_gate.same.false_alarms", wrong, races, MOST_FALSE_ALARMS, at_most=True)
+    yield _share("speed_gate.planted_10pc.found", found, races, FEWEST_FOUND, at_most=False)
+    share, ci95 = undecided / races, score_interval.wilson(undecided, races)
+    yield Figure("speed_gate.same.inconclusive", "reported", share, "of races", ci95, met=True)
 
 
 def _share(name: str, count: int, total: int, goal: float, *, at_most: bool) -> Figure:
@@ -235,21 +225,30 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     share = 100 if arguments.slice else 1
-    figures: list[Figure] = []
+    parts: list[Iterator[Figure]] = []
     if arguments.part in ("accuracy", "all"):
-        figures += accuracy_figures(SIMULATIONS // share, POWER_SIMULATIONS // share, arguments.workers)
+        parts.append(accuracy_figures(SIMULATIONS // share, POWER_SIMULATIONS // share, arguments.workers))
     if arguments.part in ("speed", "all"):
-        figures += speed_figures(RACES // share, arguments.model)
+        parts.append(speed_figures(RACES // share, arguments.model))
+    figures: list[Figure] = []
+    for figure in chain(*parts):
+        figures.append(figure)
+        if not arguments.slice:
+            _save(figures)
     print(table([("gate_calibration", figure) for figure in figures]))
     if arguments.slice:
         # 200 simulations cannot tell 5 % from 6 %: a slice only shows that a gate is not grossly wrong.
         return 1 if any(_grossly_wrong(figure) for figure in figures) else 0
+    return 1 if any(not figure.met for figure in figures) else 0
+
+
+def _save(figures: list[Figure]) -> None:
+    """Write these figures and keep the others of the file, so that hours of work survive an interruption."""
     made = {figure.name for figure in figures}
     kept = [figure for program, figure in read() if program == "gate_calibration" and figure.name not in made]
     write(
         "gate_calibration", shlex.join(["python", "-m", "benchmarks.gate_calibration", *sys.argv[1:]]), figures + kept
     )
-    return 1 if any(not figure.met for figure in figures) else 0
 
 
 def _grossly_wrong(figure: Figure) -> bool:

@@ -50,8 +50,8 @@ class WeightTransform(Protocol):
 class FineTune:
     """How to train. The learning rate falls from `learning_rate` to 0 on half a cosine."""
 
-    epochs: int = 2
-    learning_rate: float = 1e-3
+    epochs: int = 3
+    learning_rate: float = 3e-3
     batch_size: int = 128
     seed: int = 0
 

@@ -43,9 +43,9 @@ class MagnitudePruning:
 
     """
 
-    sparsity: float = 0.75
+    sparsity: float = 0.7
     begin: float = 0.0
-    end: float = 0.6
+    end: float = 0.5
     frequency_steps: int = 10
     scope: Scope = "global"
     layers: tuple[str, ...] | None = None

@@ -76,9 +76,15 @@ def one_of(name: str, key: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def write_model(model: bytes, source: Artifact, workdir: Path, suffix: Format, step: str) -> Artifact:
-    """Write a converted model below `workdir` and describe it; `step` is what made it of `source`."""
+    """Write a converted model below `workdir` and describe it; `step` is what made it of `source`.
+
+    A .tflite is written with equal vectors stored once, the float32 baseline like the rest.
+    """
+    from compress.quantize.litert_compact import compact
     from convert.load import describe
 
+    if suffix == "tflite":
+        model = compact(model)
     path = workdir / f"model.{suffix}"
     path.write_bytes(model)
     return replace(describe(path), steps=(*source.steps, step))

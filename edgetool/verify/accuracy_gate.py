@@ -66,7 +66,7 @@ def interval(
         right = float(metric.value(outputs, labels)) * n
         return right / n, score_interval.wilson(round(right), n)
     value = metric.value(outputs, labels)
-    largest = 1.0 if metric.drop_unit == "points" else abs(value)
+    largest = max(1.0 if metric.drop_unit == "points" else abs(value), _range_of_influence(statistic, n))
     found = bootstrap.bounds(statistic, n, groups, seed, largest=largest)
     low, high = found.ci95
     if metric.direction == "lower" or metric.drop_unit == "points":
@@ -109,13 +109,20 @@ def drop(
         return Drop(value, metric.drop_unit, upper, ci95, SCORE, n, verdict, needed)
     start = metric.value(baseline_outputs, labels)
     value = metric.drop(start, metric.value(candidate_outputs, labels))
-    largest = abs(start) if metric.drop_unit == "dB" else 1.0
+    # What an example that was not seen to differ may cost: all that one example counts in either model, and at least
+    # one example's share of the whole, since a model without any error has no influence to measure it by.
+    reach = max(_range_of_influence(before, n), _range_of_influence(after, n))
+    largest = max(reach, abs(start)) / abs(start) if metric.drop_unit == "relative" else max(reach, 1.0, abs(start))
     differing = (before.terms != after.terms).any(axis=1)
     found = bootstrap.bounds(_PairedDrop(metric, before, after), n, groups, seed, differing, largest)
     verdict = _verdict(value, found.upper95, max_drop)
     needed = _scaled_n(found.upper95 - value, max_drop - value, n) if verdict == "unresolved" else None
     method = BOOTSTRAP if groups is None else CLUSTERED
     return Drop(value, metric.drop_unit, found.upper95, found.ci95, method, n, verdict, needed)
+
+
+def _range_of_influence(statistic: Statistic, n: int) -> float:
+    return float(np.ptp(statistic(np.ones((1, n)))[1]))
 
 
 def _verdict(value: float, upper95: float, max_drop: float) -> DropVerdict:

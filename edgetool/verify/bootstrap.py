@@ -8,7 +8,7 @@ of the time on the settings of benchmarks/gate_calibration.py.
 Two guards keep the bound from being too small where resampling cannot know better:
 - it is never below the normal-theory bound of the same standard error;
 - where fewer than `FEW` units differ at all, the units not seen to differ may: their share is bounded by Clopper and
-  Pearson (3/n where none differs, the "rule of three"), each with the largest influence seen.
+  Pearson (3/n where none differs, the "rule of three"), each with the largest influence that an example has.
 """
 
 from collections.abc import Iterator
@@ -95,6 +95,13 @@ class _Units:
         sums: Floats = np.add.reduceat(influence[:, self.order], self.starts, axis=1)
         return sums
 
+    def heaviest(self) -> float:
+        """The size of the largest unit over the average size."""
+        if self.index is None:
+            return 1.0
+        sizes = np.bincount(self.index)
+        return float(sizes.max() / sizes.mean())
+
     def count(self, marked: npt.NDArray[np.bool_]) -> int:
         """How many units hold a marked example."""
         return int(marked.sum()) if self.index is None else len(np.unique(self.index[marked]))
@@ -129,7 +136,7 @@ def bounds(
 
     `differing` [n] marks the examples that can move the statistic away from where it would be without any; where it
     is not given, those whose influence is not the most common one. `largest` is how far one example can move the
-    statistic, times n: the least that an example not seen to differ counts.
+    statistic, times n: what an example not seen to differ counts.
 
     Raises:
         BadData: fewer than 2 examples or groups, or the statistic is undefined in more than half of the resamples.
@@ -169,7 +176,7 @@ def bounds(
             far = max(far, -sign * float(quantile) * error)
         else:
             unseen = _share_upper(differ, units.n, level) - differ / units.n
-            far = max(far, unseen * max(largest, float(np.ptp(own[0])) * units.n / n))
+            far = max(far, unseen * largest * units.heaviest())
         return far
 
     ci95 = (value - reach(0.975, -1), value + reach(0.975, 1))
