@@ -1,9 +1,6 @@
 """Reading a model of any of the five formats: described without running it, or loaded as a Keras model."""
 
-import contextlib
 import dataclasses
-import io
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from convert.flatbuffer import read_flatbuffer, signature_specs
 from convert.refuse import HINT, refuse_external_data, refuse_h5, refuse_keras_archive, refuse_savedmodel, tensors_of
 from edge.artifact import Artifact, sha256_of
 from edge.errors import BadModel
+from edge.quiet import quiet
 from edge.tensors import TensorSpec
 
 
@@ -127,7 +125,7 @@ def load_keras(path: Path, *, trust: bool = False) -> Any:
             f"{path} is {kind}: it has no layers to build a Keras model from",
             "training-time passes need the .keras, .h5 or SavedModel it was made from",
         )
-    with _quiet():
+    with quiet():
         model = loaders[kind](path, trust)
     if getattr(model, "inputs", None) is None:
         raise BadModel(f"{path} is a model without fixed inputs", "call it once on data, or build it, before saving it")
@@ -267,19 +265,3 @@ def _unreadable(path: Path, error: BaseException) -> BadModel:
 def _line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Keras prints advice about how a model was saved; it is none of the user's business here."""
-    import logging
-
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

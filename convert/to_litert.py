@@ -5,9 +5,6 @@ Integer-Arithmetic-Only Inference", CVPR 2018; specification at
 https://ai.google.dev/edge/litert/models/quantization_spec. The arithmetic is TensorFlow's own converter.
 """
 
-import contextlib
-import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
@@ -18,6 +15,7 @@ import numpy.typing as npt
 from convert.flatbuffer import parse_flatbuffer
 from convert.serving import serving
 from edge.errors import BadData, BadModel, BadRecipe
+from edge.quiet import quiet
 from edge.tensors import TensorSpec
 
 Precision = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
@@ -64,7 +62,7 @@ def to_litert(
     import tensorflow as tf
 
     module, inputs, _ = serving(model)
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as folder, quiet():
         concrete = _trace(module)
         tf.saved_model.save(module, folder, signatures={"serving_default": concrete})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
@@ -166,18 +164,3 @@ def _unconvertible(error: Exception, precision: str) -> BadModel:
 def _line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Send what C++ writes to stderr during a conversion to nowhere: hundreds of lines that say nothing went wrong."""
-    sys.stderr.flush()
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)

@@ -1,10 +1,5 @@
 """Keras 3, tf_keras, SavedModel and float .tflite to ONNX, through tf2onnx."""
 
-import contextlib
-import io
-import logging
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +7,7 @@ import numpy as np
 
 from convert.serving import serving
 from edge.errors import BadModel
+from edge.quiet import quiet
 
 # 17 is the newest set that every ONNX Runtime since 1.12 (2022) reads, so boards with an old runtime do too, and it
 # has per-channel QuantizeLinear (13). Quantizing to 16-bit activations raises a copy to 21 where it is asked for.
@@ -159,23 +155,6 @@ def _slim(proto: Any) -> bytes:
         slim = onnxslim.slim(proto) or proto
     onnx.checker.check_model(slim, full_check=True)
     return bytes(slim.SerializeToString())
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """tf2onnx and TensorFlow report each of their steps; a failure comes as an exception."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
-        logging.disable(previous)
 
 
 def _line(error: BaseException) -> str:

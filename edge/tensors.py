@@ -49,13 +49,14 @@ def quantize(values: Array, spec: TensorSpec) -> Array:
         return np.asarray(values, dtype=dtype)
     limits = np.iinfo(dtype)
     scaled = np.rint(np.asarray(values, np.float32) / np.float32(spec.quantization.scale))
-    return np.clip(scaled + spec.quantization.zero_point, limits.min, limits.max).astype(dtype)
+    clipped: Array = np.clip(scaled + spec.quantization.zero_point, limits.min, limits.max).astype(dtype)
+    return clipped
 
 
 def dequantize(values: Array, spec: TensorSpec) -> Array:
     """The inverse of `quantize`, as float32: scale * (q - zero_point). Other tensors pass unchanged."""
     if spec.quantization is None:
         return values
-    real: Array = values.astype(np.float32) - np.float32(spec.quantization.zero_point)
-    real *= np.float32(spec.quantization.scale)
+    centred = values.astype(np.float32) - np.float32(spec.quantization.zero_point)
+    real: Array = centred * np.float32(spec.quantization.scale)
     return real

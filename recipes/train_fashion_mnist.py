@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 OUT = REPOSITORY / "recipes" / "models" / "fashion_mnist.keras"
 STEM_CHANNELS = 32
 # (output channels, stride). Few and wide: a channel costs about 28 bytes of scales and biases in an int8 file, and
-# XNNPACK gains most from int8 where the 1x1 convolutions are large. Measured among seventeen shapes.
+# XNNPACK gains most from int8 where the 1x1 convolutions are large. Measured among sixteen shapes.
 BLOCKS = ((96, 1), (160, 2), (192, 1), (256, 1))
 BATCH_SIZE = 128
 SEED = 0
@@ -59,7 +59,7 @@ def build(normalised: bool) -> Any:
 
 
 def _fused_batch_norm() -> type[Any]:
-    """Batch normalization by TensorFlow's fused kernel: on a CPU Keras's own takes three times as long."""
+    """Batch normalization by TensorFlow's fused kernel: on a CPU Keras's own takes several times as long."""
     import keras
     import tensorflow as tf
 

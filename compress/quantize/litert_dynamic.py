@@ -6,8 +6,9 @@ A whitepaper", arXiv:1806.08342, section 2.3 and 3.1.
 
 from compress.quantize import Quantized
 from compress.quantize.litert_compact import write_model
-from compress.quantize.litert_model import quiet, read_model, require_float, restore_names, stayed_float, upgrade
+from compress.quantize.litert_model import read_model, require_float, restore_names, stayed_float, upgrade
 from edge.errors import BadModel
+from edge.quiet import quiet
 
 
 def quantize_dynamic(model: bytes) -> Quantized:

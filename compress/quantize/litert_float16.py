@@ -5,8 +5,9 @@ IEEE 754 binary16, round to nearest even: https://ai.google.dev/edge/litert/conv
 
 from compress.quantize import Quantized
 from compress.quantize.litert_compact import write_model
-from compress.quantize.litert_model import quiet, read_model, require_float, restore_names, stored_as, upgrade
+from compress.quantize.litert_model import read_model, require_float, restore_names, stored_as, upgrade
 from edge.errors import BadModel
+from edge.quiet import quiet
 from edge.report import Skipped
 
 

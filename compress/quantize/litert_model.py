@@ -1,13 +1,7 @@
 """What the LiteRT quantizers need to know of a .tflite: is it float, what runs in integers, what stayed float."""
 
-import contextlib
-import io
-import logging
-import os
 import struct
-import warnings
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -193,21 +187,3 @@ def _type_name(kind: int) -> str:
     from ai_edge_litert import schema_py_generated as schema
 
     return next((n.lower() for n, v in vars(schema.TensorType).items() if v == kind), f"type {kind}")
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """The quantizer prints a report and the runtime its delegates; neither belongs on the user's terminal."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
-        logging.disable(previous)

@@ -18,7 +18,6 @@ from compress.quantize.litert_model import (
     FLOAT32,
     INT64,
     is_constant,
-    quiet,
     read_model,
     require_float,
     require_static_graph,
@@ -27,6 +26,7 @@ from compress.quantize.litert_model import (
     upgrade,
 )
 from edge.errors import BadData, BadModel
+from edge.quiet import quiet
 
 
 def quantize_static(

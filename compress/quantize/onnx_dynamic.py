@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 
 from compress.quantize import Quantized
-from compress.quantize.onnx_model import count_ops, finish, preprocess, quiet, read_model, require_float
+from compress.quantize.onnx_model import count_ops, finish, preprocess, read_model, require_float
 from edge.errors import BadModel
+from edge.quiet import quiet
 from edge.report import Skipped
 
 # Not Conv: its dynamic kernel, ConvInteger, runs 3 to 14 times slower than float32 on x86 (MobileNetV2, DS-CNN).

@@ -4,8 +4,9 @@ IEEE 754 binary16: https://onnxruntime.ai/docs/performance/model-optimizations/f
 """
 
 from compress.quantize import Quantized
-from compress.quantize.onnx_model import finish, quiet, read_model, require_float
+from compress.quantize.onnx_model import finish, read_model, require_float
 from edge.errors import BadModel
+from edge.quiet import quiet
 from edge.report import Skipped
 
 

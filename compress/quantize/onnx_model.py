@@ -1,11 +1,7 @@
 """What the ONNX quantizers share: pre-processing, the check that a model is float, and the count of what changed."""
 
-import contextlib
-import io
-import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,18 +163,6 @@ def count_ops(data: bytes) -> OpCount:
 def stayed_float(data: bytes, reason: str) -> tuple[Skipped, ...]:
     """The operations that `count_ops` finds float, as entries for the report."""
     return tuple(Skipped(f"{n} x {name}", reason) for name, n in count_ops(data).float_ops.items())
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """ONNX Runtime's quantizer logs and prints its steps; a failure comes as an exception."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(previous)
 
 
 def _line(error: BaseException) -> str:

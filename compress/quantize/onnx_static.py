@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from compress.quantize import Quantized, Samples
 from compress.quantize.activation_ranges import ActivationRange, Method
-from compress.quantize.onnx_model import finish, preprocess, quiet, read_model, require_float, stayed_float
+from compress.quantize.onnx_model import finish, preprocess, read_model, require_float, stayed_float
 from edge.errors import BadData, BadModel
+from edge.quiet import quiet
 
 # The standard QuantizeLinear has an axis (per-channel scales) from operator set 13 on, 16-bit integers from 21 on.
 _OPSET = {"int8": 13, "int16x8": 21}

@@ -25,6 +25,10 @@ from edgetool.passes.step import (
 from edgetool.progress import At
 from edgetool.task import Batch, Task, batches
 
+Samples = Callable[[], Iterator[Batch]]
+Method = Literal["minmax", "entropy", "percentile"]
+METHODS: tuple[Method, ...] = ("minmax", "entropy", "percentile")
+
 
 @dataclass(frozen=True)
 class _PostTraining:
@@ -68,13 +72,15 @@ class Dynamic(_PostTraining):
 class Int8(_PostTraining):
     """Static int8: per-channel weights, activations calibrated on `samples` training examples.
 
-    `io` is the type of the model's inputs and outputs. `calibration` concerns ONNX only: `auto` makes one model
-    by each of MinMax, Entropy and Percentile and keeps the one that is best on `val`.
+    `io` is the type of the model's inputs and outputs. `dense_per_channel = false` gives a dense layer one scale:
+    smaller where dense layers are most of the model, at some accuracy. `calibration` concerns ONNX only: `auto`
+    makes one model by each of MinMax, Entropy and Percentile and keeps the one that is best on `val`.
     """
 
     name: ClassVar[str] = "quantize.int8"
     samples: int = 512
     io: Literal["float32", "int8"] = "float32"
+    dense_per_channel: bool = True
     calibration: Literal["auto", "minmax", "entropy", "percentile"] = "auto"
 
     def __post_init__(self) -> None:
@@ -88,24 +94,24 @@ class Int8(_PostTraining):
         task = needed(task, self.name)
         progress(0.0, f"calibrating on {min(self.samples, task.train.n)} training examples")
         samples = calibration_samples(task, self.samples, seed)
-        if artifact.format != "onnx":
-            return _post_training("int8", samples, label(self), artifact, workdir, trust, self.io)
-        if self.io != "float32":
-            raise BadRecipe("quantize.int8 of an ONNX model keeps float32 inputs and outputs", 'leave out io = "int8"')
-        from compress.quantize.onnx_static import quantize_static
+        if artifact.format == "onnx":
+            return self._onnx(artifact, task, workdir, samples, progress)
+        dense = self.dense_per_channel
+        return _post_training("int8", samples, label(self), artifact, workdir, trust, io=self.io, dense=dense)
 
-        methods: tuple[Literal["minmax", "entropy", "percentile"], ...] = (
-            ("minmax", "entropy", "percentile") if self.calibration == "auto" else (self.calibration,)
-        )
-        model = _onnx_bytes(artifact.path)
-        made = [quantize_static(model, samples, method) for method in methods]
-        best = 0
-        if len(made) > 1:
+    def _onnx(self, artifact: Artifact, task: Task, workdir: Path, samples: Samples, progress: At) -> PassResult:
+        from compress.quantize.onnx_static import quantize_static_each
+
+        if self.io != "float32" or not self.dense_per_channel:
+            changed = "io" if self.io != "float32" else "dense_per_channel"
+            raise BadRecipe(f"{self.name} of an ONNX model has no setting {changed}", f"leave out {changed}")
+        methods: tuple[Method, ...] = METHODS if self.calibration == "auto" else (self.calibration,)
+        made = quantize_static_each(_onnx_bytes(artifact.path), samples, methods)
+        best = methods[0]
+        if len(methods) > 1:
             progress(0.5, "choosing the calibration on val")
-            best = int(np.argmax([_goodness(result.model, task) for result in made]))
-        written = write_model(
-            made[best].model, artifact, workdir, "onnx", label(replace(self, calibration=methods[best]))
-        )
+            best = max(methods, key=lambda method: _goodness(made[method].model, task))
+        written = write_model(made[best].model, artifact, workdir, "onnx", label(replace(self, calibration=best)))
         return PassResult(written, made[best].skipped)
 
 
@@ -146,22 +152,24 @@ def _goodness(model: bytes, task: Task, examples: int = 2000) -> float:
 
 def _post_training(
     precision: Literal["float16", "dynamic", "int8", "int16x8"],
-    samples: Callable[[], Iterator[Batch]] | None,
+    samples: Samples | None,
     name: str,
     artifact: Artifact,
     workdir: Path,
     trust: bool,
+    *,
     io: str = "float32",
+    dense: bool = True,
 ) -> PassResult:
     if artifact.format in KERAS:
         from convert.load import load_keras
         from convert.to_litert import to_litert
 
-        model = to_litert(load_keras(artifact.path, trust=trust), precision, samples, io=io)
+        model = to_litert(load_keras(artifact.path, trust=trust), precision, samples, io=io, dense_per_channel=dense)
         skipped = () if precision == "float16" else _left_by_converter(model, name)
         return PassResult(write_model(model, artifact, workdir, "tflite", name), skipped)
     if artifact.format == "tflite":
-        result = _quantized_litert(artifact.path.read_bytes(), precision, samples, io)
+        result = _quantized_litert(artifact.path.read_bytes(), precision, samples, io, dense)
     else:
         result = _quantized_onnx(artifact.path, precision, samples)
     return PassResult(write_model(result.model, artifact, workdir, artifact.format, name), result.skipped)
@@ -179,7 +187,7 @@ def _left_by_converter(model: bytes, name: str) -> tuple[Skipped, ...]:
     return stayed_float(model, "the LiteRT converter left it float")
 
 
-def _quantized_litert(model: bytes, precision: str, samples: Callable[[], Iterator[Batch]] | None, io: str) -> Any:
+def _quantized_litert(model: bytes, precision: str, samples: Samples | None, io: str, dense: bool) -> Any:
     from compress.quantize.litert_dynamic import quantize_dynamic
     from compress.quantize.litert_float16 import quantize_float16
     from compress.quantize.litert_static import quantize_static
@@ -190,10 +198,12 @@ def _quantized_litert(model: bytes, precision: str, samples: Callable[[], Iterat
         return quantize_dynamic(model)
     assert samples is not None, "the static passes always calibrate"
     kept: Literal["float32", "integer"] = "float32" if io == "float32" else "integer"
-    return quantize_static(model, samples, "int8" if precision == "int8" else "int16x8", io=kept)
+    return quantize_static(
+        model, samples, "int8" if precision == "int8" else "int16x8", io=kept, dense_per_channel=dense
+    )
 
 
-def _quantized_onnx(path: Path, precision: str, samples: Callable[[], Iterator[Batch]] | None) -> Any:
+def _quantized_onnx(path: Path, precision: str, samples: Samples | None) -> Any:
     from compress.quantize.onnx_dynamic import quantize_dynamic
     from compress.quantize.onnx_float16 import quantize_float16
     from compress.quantize.onnx_static import quantize_static

@@ -22,11 +22,11 @@ class MagnitudePrune:
 
     name: ClassVar[str] = "prune.magnitude"
     accepts: ClassVar[frozenset[Format]] = TRAINABLE
-    sparsity: float = 0.75
-    end: float = 0.6
+    sparsity: float = 0.7
+    end: float = 0.5
     scope: Literal["global", "per_layer"] = "global"
     epochs: int = 3
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     batch_size: int = 128
 
     def __post_init__(self) -> None:

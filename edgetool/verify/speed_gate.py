@@ -1,7 +1,9 @@
 """The speed gate: the ratio of two models' median times from interleaved blocks, and bounds of percentiles.
 
 The unit of resampling is a pair of blocks, one of each model from the same round, so what slows the machine down for
-both cancels; the median of a block, and the median over blocks, ignore single spikes. Percentile bootstrap: Efron and
+both cancels; the median of a block, and the median over blocks, ignore single spikes. What stays the same between two
+blocks is invisible to the interval: where a process is faster or slower for as long as it lives, a block must be all
+calls of one process (`edgetool.verify.race` does that). Percentile bootstrap: Efron and
 Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
 """
 

@@ -62,9 +62,9 @@ def test_exact_gelu_recurrence_and_crossed_names() -> None:
         assert np.allclose(found[name], value, atol=1e-5)
 
 
-def test_nothing_is_printed(keras_cnn: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed(keras_cnn: Any, capsys: pytest.CaptureFixture[str]) -> None:
     to_onnx(keras_cnn)
-    captured = capfd.readouterr()
+    captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == ""
 

@@ -12,9 +12,9 @@ import pytest
 from edge.bundle import open_bundle
 from edge.errors import BadData, BadRecipe
 from edge.report import Report, from_plain
-from edge.target import this_machine
+from edge.target import TARGETS, this_machine
 from edgetool.data.tables import load_arrays
-from edgetool.passes.post_training import Float16
+from edgetool.passes.post_training import Float16, Int8
 from edgetool.pipeline import STAGES, Finished, plan, run
 from edgetool.progress import Silent
 from edgetool.recipe import Recipe, TaskSource, read_recipe
@@ -168,3 +168,28 @@ def test_bad_input_leaves_nothing_behind(
     with pytest.raises(error):
         run(dataclasses.replace(recipe, **change), tmp_path / "a" / "out", resume=False, progress=Silent())  # type: ignore[arg-type]  # fields of many types
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_converter_that_crashes_costs_its_candidate_not_the_run(tmp_path: Path) -> None:
+    """int8 calibration of a rolled GRU kills TensorFlow's converter with SIGSEGV; the report says so."""
+    import keras
+
+    inputs = keras.Input((10, 6), name="steps")
+    outputs = keras.layers.Dense(3, activation="softmax", name="scores")(keras.layers.GRU(32)(inputs))
+    keras.Model(inputs, outputs).save(tmp_path / "gru.keras")
+    rng = np.random.default_rng(0)
+    arrays = {f"x_{split}": rng.normal(size=(300, 10, 6)).astype(np.float32) for split in ("train", "test")}
+    labels = {f"y_{split}": np.arange(300) % 3 for split in ("train", "test")}
+    np.savez(tmp_path / "steps.npz", **arrays, **labels)
+    recipe = Recipe(
+        model=tmp_path / "gru.keras",
+        task=TaskSource(str(tmp_path / "steps.npz")),
+        target=TARGETS["raspberrypi5"],
+        sequences=((Int8(samples=8),), (Float16(),)),
+        max_drop=(5.0, "points"),
+    )
+    done = run(recipe, tmp_path / "out", resume=False, progress=Silent())
+    (crashed,) = [skipped for skipped in done.report.skipped if skipped.what == "tflite-int8"]
+    assert "killed by SIGSEGV" in crashed.reason
+    assert "tflite-float16" in {row.id for row in done.report.candidates}
+    assert any("another architecture" in s.reason or "the target is aarch64" in s.reason for s in done.report.skipped)

@@ -1,0 +1,54 @@
+"""The tables of figures in README.md and docs/figures.md, made from benchmarks/results/*.json.
+
+    python -m benchmarks.pages           write them anew
+    python -m benchmarks.pages --check   exit 1 where a page says something else than the results
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.figures import RESULTS, Figure, read
+
+ROOT = Path(__file__).parent.parent
+# What each page shows: the programs by name, None for all of them.
+PAGES: dict[str, tuple[str, ...] | None] = {"README.md": ("main_job", "startup"), "docs/figures.md": None}
+_BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.DOTALL)
+
+
+def markdown(figures: Sequence[tuple[str, Figure]]) -> str:
+    """A Markdown table, one row a figure."""
+    rows = ["| figure | measured | 95 % interval | goal | met |", "|---|---|---|---|---|"]
+    for program, figure in figures:
+        value = "not measured" if figure.value is None else f"{figure.value:.4g} {figure.unit}".rstrip()
+        interval = "" if figure.ci95 is None else f"{figure.ci95[0]:.4g} to {figure.ci95[1]:.4g}"
+        met = ("yes" if figure.met else "**no**") if figure.goal[0] in "<>=" else ""
+        rows.append(f"| `{program}`: {figure.name} | {value} | {interval} | {figure.goal} | {met} |")
+    return "\n".join(rows) + "\n"
+
+
+def made(page: str, results: Path = RESULTS) -> str:
+    """The text of a page with its table as the results have it."""
+    programs = PAGES[page]
+    figures = [(program, figure) for program, figure in read(results) if programs is None or program in programs]
+    table = markdown(figures)
+    return _BLOCK.sub(lambda match: match[1] + table + match[2], (ROOT / page).read_text(encoding="utf-8"))
+
+
+def main() -> int:
+    """Write the pages, or with --check compare them; 1 where one differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = [page for page in PAGES if made(page) != (ROOT / page).read_text(encoding="utf-8")]
+    for page in stale:
+        if not check:
+            (ROOT / page).write_text(made(page), encoding="utf-8")
+        print(f"{page}: {'differs from the results' if check else 'written'}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
