@@ -1,7 +1,7 @@
 """The tables of figures in README.md and docs/figures.md, made from benchmarks/results/*.json.
 
-    python -m benchmarks.pages           write them anew
-    python -m benchmarks.pages --check   exit 1 where a page says something else than the results
+python -m benchmarks.pages           write them anew
+python -m benchmarks.pages --check   exit 1 where a page says something else than the results
 """
 
 import argparse

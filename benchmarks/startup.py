@@ -1,6 +1,6 @@
 """How long `--help` takes, as a whole process, and whether it loads TensorFlow.
 
-    python -m benchmarks.startup     a few seconds; writes results/startup.json
+python -m benchmarks.startup     a few seconds; writes results/startup.json
 """
 
 import statistics
