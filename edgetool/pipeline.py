@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edge import __version__
 from edge.artifact import Artifact, Format, gzip_bytes
-from edge.errors import BadInput, BadRecipe, CheckFailed, ProcessCrashed
+from edge.errors import BadInput, BadModel, BadRecipe, CheckFailed, ProcessCrashed
 from edge.probe import environment
 from edge.report import Accuracy, Candidate, Limits, Report, Skipped, TaskInfo, Verdict
 from edge.target import this_machine
@@ -137,12 +137,14 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, progress: Pr
     made, not_made = make_all(
         job.sequences, job.formats, baselines, job.source, recipe, task.sha256, workspace, worker, progress
     )
-    everyone = [*baselines.values(), *made]
-    by_id = {one.id: one for one in everyone}
 
     progress.stage(PARITY)
     golden = golden_inputs(task.val, recipe.seed)
-    rows = _described(everyone, job, golden, worker, progress)
+    rows, not_run = _described([*baselines.values(), *made], job, golden, worker, progress)
+    baselines = {key: one for key, one in baselines.items() if one.id in rows}
+    made = [one for one in made if one.id in rows and one.artifact.format in baselines]
+    everyone = [*baselines.values(), *made]
+    by_id = {one.id: one for one in everyone}
 
     progress.stage(ACCURACY)
     rows = _judged(rows, everyone, first, job, "val", workspace, progress)
@@ -176,7 +178,7 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, progress: Pr
         candidates=tuple(rows[one.id] for one in everyone if one is not first),
         chosen=chosen,
         race=conditions,
-        skipped=(*skipped, *not_made, *not_raced, *_elsewhere(recipe)),
+        skipped=(*skipped, *not_made, *not_run, *not_raced, *_elsewhere(recipe)),
     )
     report = write_run(report, shipped if chosen else [], task, golden, recipe.model.stem, workspace)
     return Finished(report, failure_of(report))
@@ -203,20 +205,30 @@ def _baselines(
 
 
 def _described(
-    everyone: list[Made], job: _Job, golden: dict[str, npt.NDArray[Any]], worker: ConversionWorker, progress: Progress
-) -> dict[str, Candidate]:
-    """A row for every file, with its parity against its reference model on the golden inputs."""
+    models: list[Made], job: _Job, golden: dict[str, npt.NDArray[Any]], worker: ConversionWorker, progress: Progress
+) -> tuple[dict[str, Candidate], list[Skipped]]:
+    """A row for every file, with its parity against its reference model on the golden inputs.
+
+    A file that its runtime refuses, or that crashes it, is skipped; the first baseline has to run.
+    """
     references: dict[str, Outputs] = {}
-    rows = {}
-    for number, one in enumerate(everyone):
-        progress.at(number / len(everyone), one.id)
-        reference = one.reference
+    rows: dict[str, Candidate] = {}
+    skipped = []
+    for number, one in enumerate(models):
+        progress.at(number / len(models), one.id)
+        artifact, reference = one.artifact, one.reference
         if reference.sha256 not in references:
             if reference.format in KERAS:
                 references[reference.sha256] = worker.call(reference_outputs, reference, golden, job.recipe.trust)
             else:
                 references[reference.sha256] = run_on(reference, golden)
-        artifact = one.artifact
+        try:
+            outputs = run_on(artifact, golden)
+        except (BadModel, ProcessCrashed) as error:
+            if not rows:
+                raise
+            skipped.append(Skipped(one.id, error.message))
+            continue
         rows[one.id] = Candidate(
             id=one.id,
             steps=artifact.steps,
@@ -227,10 +239,10 @@ def _described(
             gzip_bytes=gzip_bytes(artifact.path),
             params=job.params,
             macs=job.macs,
-            parity=parity_of(artifact, references[reference.sha256], run_on(artifact, golden), reference.format),
+            parity=parity_of(artifact, references[reference.sha256], outputs, reference.format),
             skipped=one.skipped,
         )
-    return rows
+    return rows, skipped
 
 
 def _judged(
