@@ -79,7 +79,7 @@ def headline(report: Report) -> str:
     best = next(c for c in (report.baseline, *report.candidates) if c.id == report.chosen)
     base = report.baseline
     if best.id == base.id:
-        return f"{best.id} ships: nothing that was tried is better within the limits"
+        return f"{best.id} ships: nothing that was tried is proven better within the limits"
     size = f"{base.size_bytes / best.size_bytes:.2f} x smaller ({format_bytes(best.size_bytes)})"
     packed = f"{base.size_bytes / best.gzip_bytes:.2f} x gzipped"
     speed = deciding(best)
