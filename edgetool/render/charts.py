@@ -9,7 +9,6 @@ from edgetool.choose import deciding
 from edgetool.render.words import scale_of
 
 _WIDTH = 720
-_LEFT = 190
 _ROW = 26
 
 
@@ -57,7 +56,11 @@ def size_speed_chart(report: Report) -> str:
     def y(times: float) -> float:
         return floor - (floor - top) * times / tall
 
-    shown = [ratio for ratio in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50) if low <= ratio <= high]
+    shown = [
+        ratio
+        for ratio in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50)
+        if low <= ratio <= high
+    ]
     body = [
         f'<rect class="better" x="{left}" y="{top}" width="{x(1) - left:.1f}" height="{floor - top}"/>',
         _line("limit", x(1), x(1), top, floor),
@@ -104,32 +107,37 @@ def drop_chart(report: Report) -> str:
     wide = 3 * limit
     low = max(-wide, min(-0.2 * limit, *(row.drop.ci95[0] * factor for row in rows if row.drop)))
     high = min(wide, max(1.3 * limit, *(row.drop.ci95[1] * factor for row in rows if row.drop)))
+    low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
     height = _ROW * len(rows) + 44
+    left = 24 + 7.2 * max(len(_drop_label(row)) for row in rows)  # as wide as the longest name in 12 px
 
     def x(value: float) -> float:
         clipped = min(max(value, low), high)
-        return _LEFT + (_WIDTH - _LEFT - 70) * (clipped - low) / (high - low)
+        return left + (_WIDTH - left - 70) * (clipped - low) / (high - low)
 
-    body = [f'<rect class="better" x="{_LEFT}" y="6" width="{x(limit) - _LEFT:.1f}" height="{_ROW * len(rows)}"/>']
+    body = [f'<rect class="better" x="{left:.1f}" y="6" width="{x(limit) - left:.1f}" height="{_ROW * len(rows)}"/>']
     for tick in _ticks(low, high):
         body.append(_line("grid", x(tick), x(tick), 6, height - 36))
         body.append(_text(x(tick), height - 20, f"{tick:g}", "middle", "axis"))
     body.append(_line("limit", x(limit), x(limit), 6, height - 36))
     body.append(_text(x(limit), height - 4, f"limit {limit:g}{unit}", "middle", "axis"))
     for number, row in enumerate(rows):
-        body.extend(_drop_line(row, report, 6 + _ROW * (number + 0.5), x, factor, beyond=high))
+        body.extend(_drop_line(row, report, 6 + _ROW * (number + 0.5), x, factor, beyond=high, left=left))
     return _svg(height, body, "Drop of every candidate with its interval and the limit")
 
 
+def _drop_label(row: Candidate) -> str:
+    return f"{row.id} ({row.accuracy.split})" if row.accuracy else row.id
+
+
 def _drop_line(
-    row: Candidate, report: Report, y: float, x: Callable[[float], float], factor: float, *, beyond: float
+    row: Candidate, report: Report, y: float, x: Callable[[float], float], factor: float, *, beyond: float, left: float
 ) -> list[str]:
     assert row.drop is not None
     kind = _kind(row, report)
     low, high = (bound * factor for bound in row.drop.ci95)
     value, upper = row.drop.value * factor, row.drop.upper95 * factor
-    split = row.accuracy.split if row.accuracy else ""
-    parts = [_text(_LEFT - 10, y + 4, f"{row.id} ({split})", "end", kind)]
+    parts = [_text(left - 10, y + 4, _drop_label(row), "end", kind)]
     if value > beyond:
         return [*parts, _text(_WIDTH - 66, y + 4, f"{value:.3g} \N{RIGHTWARDS ARROW}", "start", kind)]
     return [

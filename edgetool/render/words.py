@@ -50,15 +50,15 @@ def duration(milliseconds: float | None) -> str:
 
 
 def parity_words(parity: Parity | None) -> str:
-    """`agrees with keras: 38 dB, argmax 100 %`, or where it diverges."""
+    """`38 dB, argmax 100 %` against the reference model, or where the outputs differ."""
     if parity is None:
         return NOT_MEASURED
     if parity.first_divergence is not None:
         return f"DIFFERS from {parity.reference} at {parity.first_divergence}"
-    parts = [] if parity.sqnr_db is None else [f"{parity.sqnr_db:.0f} dB"]
+    parts = ["bit for bit"] if parity.sqnr_db is None else [f"{parity.sqnr_db:.0f} dB"]
     if parity.argmax_agreement is not None:
         parts.append(f"argmax {parity.argmax_agreement:.0%}")
-    return f"agrees with {parity.reference}" + (f": {', '.join(parts)}" if parts else ", bit for bit")
+    return ", ".join(parts)
 
 
 def status_words(candidate: Candidate, report: Report) -> str:
