@@ -26,6 +26,7 @@ from edgetool.progress import At
 from edgetool.task import Batch, Task, batches
 
 Samples = Callable[[], Iterator[Batch]]
+Precision = Literal["float16", "dynamic", "int8", "int16x8"]
 Method = Literal["minmax", "entropy", "percentile"]
 METHODS: tuple[Method, ...] = ("minmax", "entropy", "percentile")
 
@@ -43,29 +44,33 @@ class _PostTraining:
 
 
 @dataclass(frozen=True)
-class Float16(_PostTraining):
-    """Weights stored as float16: half the bytes, computed in float32 on a CPU."""
+class _WeightsOnly(_PostTraining):
+    """The quantizations that need no data."""
 
-    name: ClassVar[str] = "quantize.float16"
+    name: ClassVar[str]
+    precision: ClassVar[Precision]
 
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
-        progress(0.0, "quantizing weights to float16")
-        return _post_training("float16", None, label(self), artifact, workdir, trust)
+        progress(0.0, f"quantizing weights: {self.precision}")
+        return _post_training(self.precision, None, self.name, artifact, workdir, trust)
 
 
 @dataclass(frozen=True)
-class Dynamic(_PostTraining):
+class Float16(_WeightsOnly):
+    """Weights stored as float16: half the bytes, computed in float32 on a CPU."""
+
+    name: ClassVar[str] = "quantize.float16"
+    precision: ClassVar[Precision] = "float16"
+
+
+@dataclass(frozen=True)
+class Dynamic(_WeightsOnly):
     """int8 weights; activations are quantized at run time, so no calibration is needed."""
 
     name: ClassVar[str] = "quantize.dynamic"
-
-    def __call__(
-        self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
-    ) -> PassResult:
-        progress(0.0, "quantizing weights to int8")
-        return _post_training("dynamic", None, label(self), artifact, workdir, trust)
+    precision: ClassVar[Precision] = "dynamic"
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def _goodness(model: bytes, task: Task, examples: int = 2000) -> float:
 
 
 def _post_training(
-    precision: Literal["float16", "dynamic", "int8", "int16x8"],
+    precision: Precision,
     samples: Samples | None,
     name: str,
     artifact: Artifact,
