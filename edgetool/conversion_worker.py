@@ -170,6 +170,7 @@ def _load(source: TaskSource, inputs: Any, outputs: Any) -> Task:
         seed=source.seed,
         metric=source.metric,
         target_column=source.target_column,
+        pixels=source.pixels,
     )
 
 

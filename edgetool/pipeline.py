@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from edge import __version__
@@ -149,6 +150,8 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, progress: Pr
     progress.stage(ACCURACY)
     rows = _judged(rows, everyone, first, job, "val", workspace, progress)
 
+    skipped += _doubts(rows[first.id], task)
+
     progress.stage(RACE)
     measured, not_raced, conditions = race_all(everyone, baselines, workspace, recipe.seed, progress.at)
     rows = {name: dataclasses.replace(row, measurements=measured.get(name, ())) for name, row in rows.items()}
@@ -279,6 +282,23 @@ def _judged(
         row = dataclasses.replace(rows[one.id], accuracy=accuracy, drop=lost)
         judged[one.id] = dataclasses.replace(row, val_accuracy=accuracy, val_drop=lost) if split == "val" else row
     return judged
+
+
+def _doubts(baseline: Candidate, task: Task) -> list[Skipped]:
+    """Whether the float32 model knows more than the most frequent class: else its inputs are not what it expects."""
+    if baseline.accuracy is None or task.metric.name != "accuracy":
+        return []
+    _, counts = np.unique(task.val.labels(), return_counts=True)
+    most = counts.max() / counts.sum()
+    if baseline.accuracy.value > most:
+        return []
+    return [
+        Skipped(
+            "a model that works",
+            f"the float32 model is right on {baseline.accuracy.value:.1%} of val, the most frequent class alone on "
+            f"{most:.1%}: check the range of pixels (--pixels) and the order of the classes",
+        )
+    ]
 
 
 def _elsewhere(recipe: Recipe) -> tuple[Skipped, ...]:

@@ -33,7 +33,7 @@ from edgetool.units import parse_bytes, parse_drop, parse_milliseconds
 DEFAULT_MAX_DROP = {"points": 1.0, "relative": 0.01, "dB": 0.5}
 
 _KEYS = ("model", "task", "target", "seed", "limits", "passes", "trust")
-_TASK_KEYS = ("data", "metric", "target_column")
+_TASK_KEYS = ("data", "metric", "target_column", "pixels")
 _LIMITS = {
     "max_size": ("max_size_bytes", parse_bytes),
     "max_p95": ("max_p95_ms", parse_milliseconds),
@@ -48,6 +48,7 @@ class TaskSource:
     data: str
     metric: str | None = None
     target_column: str | None = None
+    pixels: str | None = None
     seed: int = 0
 
 
@@ -178,6 +179,7 @@ def recipe_from_options(
     limits: dict[str, str | None],
     metric: str | None,
     target_column: str | None,
+    pixels: str | None,
     seed: int | None,
     trust: bool,
 ) -> Recipe:
@@ -202,6 +204,7 @@ def recipe_from_options(
         data=recipe.task.data if data is None else data,
         metric=metric or recipe.task.metric,
         target_column=target_column or recipe.task.target_column,
+        pixels=pixels or recipe.task.pixels,
         seed=new_seed,
     )
     return replace(

@@ -115,6 +115,7 @@ def convert_model(
     to: str,
     precision: str,
     data: str | None,
+    pixels: str | None = None,
     out: Path | None,
     seed: int,
     trust: bool,
@@ -133,7 +134,7 @@ def convert_model(
         raise UnknownName("precision", precision, PRECISIONS)
     if data is not None:
         require_data(data)
-    source = TaskSource(data, seed=seed) if data is not None else None
+    source = TaskSource(data, pixels=pixels, seed=seed) if data is not None else None
     with ConversionWorker() as worker, tempfile.TemporaryDirectory() as scratch:
         artifact, _, _ = worker.call(describe_model, path, trust, progress=progress.at)
         sequence = _steps(artifact, to, precision)

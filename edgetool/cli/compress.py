@@ -20,6 +20,9 @@ def compress(
     max_rss: Annotated[str | None, typer.Option(help="Peak memory of the process at most: 64MB.")] = None,
     metric: Annotated[str | None, typer.Option(help="The metric. [default: accuracy, or mae for real targets]")] = None,
     target_column: Annotated[str | None, typer.Option(help="The column of a .csv that is predicted.")] = None,
+    pixels: Annotated[
+        str | None, typer.Option(help="What the model expects: 0..1, -1..1 or 0..255. [default: 0..1]")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The output folder. [default: out/NAME]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of splits, calibration and training. [default: 0]")] = None,
     resume: Annotated[
@@ -57,6 +60,7 @@ def compress(
         limits={"max_drop": max_drop, "max_size": max_size, "max_p95": max_p95, "max_rss": max_rss},
         metric=metric,
         target_column=target_column,
+        pixels=pixels,
         seed=seed,
         trust=trust,
     )

@@ -36,6 +36,9 @@ def convert(
     to: Annotated[str, typer.Option(help="tflite or onnx.")],
     precision: Annotated[str, typer.Option(help="float32, float16, dynamic, int8 or int16x8.")] = "float32",
     data: Annotated[str | None, typer.Option(help=f"For int8 and int16x8, to calibrate on. {Data}")] = None,
+    pixels: Annotated[
+        str | None, typer.Option(help="What the model expects: 0..1, -1..1 or 0..255. [default: 0..1]")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write. [default: beside the model]")] = None,
     seed: Annotated[int, typer.Option(help="Of the calibration sample.")] = 0,
     trust: Trust = False,
@@ -53,7 +56,15 @@ def convert(
 
     with progress_display() as progress:
         done = convert_model(
-            model, to=to, precision=precision, data=data, out=out, seed=seed, trust=trust, progress=progress
+            model,
+            to=to,
+            precision=precision,
+            data=data,
+            pixels=pixels,
+            out=out,
+            seed=seed,
+            trust=trust,
+            progress=progress,
         )
     typer.echo(done)
 
@@ -64,6 +75,9 @@ def evaluate(
     metric: Annotated[str | None, typer.Option(help="The metric. [default: accuracy, or mae for real targets]")] = None,
     split: Annotated[str, typer.Option(help="val or test.")] = "test",
     target_column: Annotated[str | None, typer.Option(help="The column of a .csv that is predicted.")] = None,
+    pixels: Annotated[
+        str | None, typer.Option(help="What the model expects: 0..1, -1..1 or 0..255. [default: 0..1]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the splits and the bootstrap.")] = 0,
     trust: Trust = False,
     as_json: Json = False,
@@ -80,7 +94,7 @@ def evaluate(
     from edgetool.recipe import TaskSource
     from edgetool.single import evaluate_model
 
-    source = TaskSource(data, metric, target_column, seed)
+    source = TaskSource(data, metric, target_column, pixels, seed)
     with progress_display() as progress:
         found = evaluate_model(model, source, split=split, trust=trust, progress=progress)
     typer.echo(found.as_json() if as_json else found.as_text())

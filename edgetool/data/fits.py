@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from edge.audio import AudioInput
 from edge.engines.feeds import readable
-from edge.errors import BadData
+from edge.errors import BadData, UnknownName
 from edge.image import ImageInput
 from edge.preprocess import ArrayInput, finite
 from edge.tensors import TensorSpec
@@ -26,25 +26,33 @@ def only_input(inputs: Sequence[TensorSpec], what: str) -> TensorSpec:
     return inputs[0]
 
 
-def image_input(spec: TensorSpec) -> ImageInput:
+# What a model may expect of a pixel: the scale and offset that make it of a byte.
+PIXELS = {"0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0), "0..255": (1.0, 0.0)}
+
+
+def image_input(spec: TensorSpec, pixels: str | None = None) -> ImageInput:
     """The step that makes pictures of any size the input `spec`: [H, W, C], [C, H, W] or [H, W].
 
-    Inputs of uint8 take raw bytes, others bytes / 255.
+    Inputs of uint8 take raw bytes, others the range `pixels` (by default 0..1).
 
     Raises:
         BadData: `spec` takes no pictures of one fixed size.
+        UnknownName: a range that is none of `PIXELS`.
 
     """
+    if pixels is not None and pixels not in PIXELS:
+        raise UnknownName("range of pixels", pixels, PIXELS)
+    scale, offset = PIXELS[pixels or "0..1"]
     shape = spec.example_shape
     sizes = tuple(length for length in shape if length is not None)
     if len(sizes) == len(shape) and (spec.dtype == "uint8" or _takes_reals(spec)):
         dtype: Any = "uint8" if spec.dtype == "uint8" else "float32"
         if len(sizes) == 3 and sizes[2] in {1, 3}:
-            return ImageInput(sizes[0], sizes[1], sizes[2], dtype=dtype)  # type: ignore[arg-type]  # just tested
+            return ImageInput(sizes[0], sizes[1], sizes[2], scale, offset, dtype=dtype)  # type: ignore[arg-type]  # just tested
         if len(sizes) == 3 and sizes[0] in {1, 3}:
-            return ImageInput(sizes[1], sizes[2], sizes[0], layout="CHW", dtype=dtype)  # type: ignore[arg-type]  # just tested
+            return ImageInput(sizes[1], sizes[2], sizes[0], scale, offset, "CHW", dtype)  # type: ignore[arg-type]  # just tested
         if len(sizes) == 2:
-            return ImageInput(sizes[0], sizes[1], 1, layout="HW", dtype=dtype)
+            return ImageInput(sizes[0], sizes[1], 1, scale, offset, "HW", dtype)
     raise BadData(
         f"pictures do not fit input {spec.name!r}, which takes {spec.dtype} {readable(shape)}",
         "a picture input is [H, W, 1 or 3], [1 or 3, H, W] or [H, W], of fixed size; else use a task.py",

@@ -36,7 +36,9 @@ class _Files:
     labels: npt.NDArray[np.int64]
 
 
-def read_folder(root: Path, inputs: Sequence[TensorSpec], output: TensorSpec, seed: int) -> FolderTask:
+def read_folder(
+    root: Path, inputs: Sequence[TensorSpec], output: TensorSpec, seed: int, pixels: str | None = None
+) -> FolderTask:
     """The task in a folder; classes are numbered in the order of their sorted names.
 
     Every file is hashed and decoded once, here, so that a damaged one is found before any work is done;
@@ -58,7 +60,7 @@ def read_folder(root: Path, inputs: Sequence[TensorSpec], output: TensorSpec, se
         raise BadData(f"{root} has {len(names)} class folders, at least 2 are needed", "one sub-folder per class")
     check_names(names, output, str(root))
     found = {split: _files(place, names) for split, place in roots.items()}
-    step, read = _step([path for files in found.values() for path in files.paths], spec)
+    step, read = _step([path for files in found.values() for path in files.paths], spec, pixels)
 
     def examples(files: _Files, indices: npt.NDArray[np.int64] | None = None) -> FileExamples:
         chosen = np.arange(len(files.paths)) if indices is None else indices
@@ -99,7 +101,7 @@ def _files(root: Path, names: Sequence[str]) -> _Files:
 
 
 def _step(
-    paths: Sequence[Path], spec: TensorSpec
+    paths: Sequence[Path], spec: TensorSpec, pixels: str | None
 ) -> tuple[ImageInput | AudioInput, Callable[[Path], npt.NDArray[Any]]]:
     wavs = [path for path in paths if path.suffix.lower() == ".wav"]
     pictures = [path for path in paths if path.suffix.lower() in SUFFIXES]
@@ -109,9 +111,11 @@ def _step(
     if wavs and pictures:
         raise BadData(f"wav files and pictures are mixed: {wavs[0]} and {pictures[0]}", "keep one kind")
     if wavs:
+        if pixels is not None:
+            raise BadData(f"{wavs[0]} has no pixels to bring to {pixels}", "leave the range of pixels out")
         sound = audio_input(spec)
         return sound, sound.read
-    return image_input(spec), read_image
+    return image_input(spec, pixels), read_image
 
 
 def _checked(path: Path, read: Callable[[Path], npt.NDArray[Any]]) -> str:

@@ -54,12 +54,14 @@ def load_task(
     seed: int = 0,
     metric: str | None = None,
     target_column: str | None = None,
+    pixels: str | None = None,
 ) -> Task:
     """The task in `data`, checked against a model with these inputs and outputs.
 
     `data` is the name of a built-in task, else a path: a folder, .npz, .csv or .py. `seed` draws the splits
     that the data does not give (built-in tasks have the same splits always, those their models were trained
     with). The metric is accuracy for class labels and mae for values, unless `metric` names another.
+    `pixels` is the range that a model for a folder of pictures expects ("0..1", "-1..1" or "0..255").
     Labels belong to the first output; only a task.py can say otherwise. Only a task.py runs code.
 
     Raises:
@@ -74,10 +76,12 @@ def load_task(
     form = None if metric is None else METRIC_TARGETS[metric_named(metric).name]
     if target_column is not None and (data in BUILT_IN or path.suffix != ".csv"):
         raise BadData(f"{data} has no columns, so no target column {target_column!r}", "only a .csv has one")
+    if pixels is not None and not path.is_dir():
+        raise BadData(f"{data} is no folder of pictures, so no pixels {pixels}", "only such a folder has them")
     if data in BUILT_IN:
         read = BUILT_IN[str(data)](str(data), inputs, outputs[0], form)
     elif path.is_dir():
-        folder = read_folder(path, inputs, outputs[0], seed)
+        folder = read_folder(path, inputs, outputs[0], seed, pixels)
         read = _Read(folder.splits, {folder.input_name: folder.step}, folder.labels)
     elif path.suffix == ".npz":
         read = _Read(*read_arrays(path, inputs, outputs[0], seed, form=form))

@@ -78,6 +78,7 @@ def options(model: Path, **changes: object) -> dict[str, object]:
         "limits": {},
         "metric": None,
         "target_column": None,
+        "pixels": None,
         "seed": None,
         "trust": False,
     }

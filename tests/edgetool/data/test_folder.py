@@ -3,7 +3,7 @@ import wave
 import numpy as np
 import pytest
 
-from edge.errors import BadData
+from edge.errors import BadData, UnknownName
 from edge.image import ImageInput
 from edge.tensors import TensorSpec
 from edgetool.data.load import load_task
@@ -186,3 +186,21 @@ def test_real_faces(shared_data):
     assert inputs["face"].shape == (60, 1, 56, 46)
     assert 0.2 < inputs["face"].mean() < 0.7
     assert np.bincount(labels).tolist() == [2] * 30
+
+
+def test_the_range_of_pixels_is_what_the_model_expects(tmp_path):
+    classes(tmp_path / "pets", picture, ".png", n=20)
+    reds = {}
+    for pixels in (None, "0..1", "-1..1", "0..255"):
+        task = load(tmp_path / "pets", pixels=pixels)
+        reds[pixels] = task.test.take(np.array([0]))[0]["image"][0, 0, 0, 0]
+    assert reds[None] == reds["0..1"]
+    assert reds["0..255"] == pytest.approx(255 * reds["0..1"])
+    assert reds["-1..1"] == pytest.approx(2 * reds["0..1"] - 1)
+    with pytest.raises(UnknownName, match="range of pixels"):
+        load(tmp_path / "pets", pixels="0..2")
+    classes(tmp_path / "noises", sound, ".wav", n=20)
+    with pytest.raises(BadData, match="has no pixels"):
+        load(tmp_path / "noises", inputs=(SOUND,), pixels="0..1")
+    with pytest.raises(BadData, match="no folder of pictures"):
+        load("fashion_mnist", pixels="0..1")
