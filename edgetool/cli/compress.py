@@ -40,13 +40,11 @@ def compress(
 
     Exit code 0: shipped, every limit met. 1: a limit or a check failed. 2: bad input. 3: the environment failed.
 
+    \b
     Examples:
       edgetool compress recipes/fashion_mnist.toml
-
       edgetool compress model.keras --data photos/ --max-drop 1pp --max-size 300kB
-
       edgetool compress model.onnx --data test.npz --target raspberrypi5 --out out/pi
-
     """
     from edgetool.cli.progress import progress_display
     from edgetool.pipeline import plan, run

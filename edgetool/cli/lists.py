@@ -10,7 +10,9 @@ import typer
 def passes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the passes: what each does, the formats it takes, its settings.
 
-    Example: edgetool passes --json
+    \b
+    Example:
+      edgetool passes --json
     """
     from edgetool.passes import PASSES
 
@@ -32,7 +34,9 @@ def passes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 def targets(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the device profiles.
 
-    Example: edgetool targets
+    \b
+    Example:
+      edgetool targets
     """
     from edge.target import TARGETS
 

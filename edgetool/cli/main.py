@@ -40,11 +40,11 @@ def edgetool(
 ) -> None:
     """From a trained model to a verified device, in one command.
 
-    edgetool compress model.keras --data DATA     prune, quantize, convert, prove, bundle
-
-    edgetool inspect model.tflite                 what is in a model file
-
-    edgetool evaluate model.onnx --data DATA      its metric, with an interval
+    \b
+    Examples:
+      edgetool compress model.keras --data DATA     prune, quantize, convert, prove, bundle
+      edgetool inspect model.tflite                 what is in a model file
+      edgetool evaluate model.onnx --data DATA      its metric, with an interval
     """
 
 

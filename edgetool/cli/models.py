@@ -17,11 +17,10 @@ def inspect(
 ) -> None:
     """Say what is in a model file: inputs, outputs, operations, parameters, MACs, bytes.
 
+    \b
     Examples:
       edgetool inspect model.tflite
-
       edgetool inspect saved_model/ --json
-
     """
     from edgetool.cli.progress import progress_display
     from edgetool.single import inspect_model
@@ -45,11 +44,10 @@ def convert(
 ) -> None:
     """Convert a model and prove that it still says the same in the runtime that will run it.
 
+    \b
     Examples:
       edgetool convert model.keras --to tflite
-
       edgetool convert model.keras --to onnx --precision int8 --data photos/
-
     """
     from edgetool.cli.progress import progress_display
     from edgetool.single import convert_model
@@ -84,11 +82,10 @@ def evaluate(
 ) -> None:
     """The metric of a model on a data set, with its 95 % interval.
 
+    \b
     Examples:
       edgetool evaluate model.tflite --data fashion_mnist
-
       edgetool evaluate model.onnx --data table.csv --target-column price --metric rmse
-
     """
     from edgetool.cli.progress import progress_display
     from edgetool.recipe import TaskSource

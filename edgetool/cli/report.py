@@ -11,7 +11,9 @@ def report(
 ) -> None:
     """Write report.html anew from the report.json of a run. It works offline.
 
-    Example: edgetool report out/fashion_mnist
+    \b
+    Example:
+      edgetool report out/fashion_mnist
     """
     from edgetool.render.page import read_report, write_page
 
