@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 SHOWN_VALUES = 16  # of an output; more is a picture or a signal, and is summed up
 
+EXAMPLES = """examples:
+  python -m edge verify model.edge                 hashes, and the golden vectors replayed here
+  python -m edge run model.edge picture.pgm        what the model says to a file
+  python -m edge bench model.edge --seconds 10     latency and memory in a clean process"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run one command, and return its exit code (design section 4)."""
@@ -43,7 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m edge", description="Run and check a bundle on a device.")
+    parser = argparse.ArgumentParser(
+        prog="python -m edge",
+        description="Run and check a bundle on a device.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run a bundle's model on files")
@@ -306,6 +316,8 @@ def _time(options: argparse.Namespace, model: Path, model_format: str) -> None:
 
     from edge.runtime_process import RuntimeProcess
 
+    if options.seconds > 2:
+        sys.stderr.write(f"measuring for {options.seconds:g} s\n")
     with RuntimeProcess() as worker:
         loaded = worker.load(model, model_format, threads=options.threads)
         worker.time(seconds=min(0.5, options.seconds / 4))  # reaches the clock and the caches of steady state
