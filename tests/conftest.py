@@ -1,11 +1,19 @@
 """Fixtures that all tests share."""
 
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The device-side environments have no hypothesis. A shared machine makes single examples slow at times.
+if importlib.util.find_spec("hypothesis") is not None:
+    from hypothesis import settings
+
+    settings.register_profile("shared_machine", deadline=None)
+    settings.load_profile("shared_machine")
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def edgetool(*arguments: object, cwd: Path = REPOSITORY, **environment: str) -> 
     )
 
 
-def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+def expect_refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     """One error line with these words, one hint at most, no traceback, nothing on stdout."""
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
@@ -87,11 +87,11 @@ def test_inspect_convert_evaluate_a_keras_model(tmp_path: Path) -> None:
 def test_convert_onnx_with_calibration(tmp_path: Path) -> None:
     source, written = tmp_path / "m.onnx", tmp_path / "m-int8.onnx"
     assert edgetool("convert", MODEL, "--to", "onnx", "--out", source).returncode == 0
-    refused(edgetool("convert", source, "--to", "onnx", "--precision", "int8"), 2, "quantize.int8 needs data", "--data")
+    expect_refused(edgetool("convert", source, "--to", "onnx", "--precision", "int8"), 2, "int8 needs data", "--data")
     done = edgetool("convert", source, "--to", "onnx", "--precision", "int8", "--data", "breast_cancer")
     assert done.returncode == 0, done.stderr
     assert written.is_file()
-    refused(edgetool("convert", source, "--to", "tflite"), 2, "onnx")
+    expect_refused(edgetool("convert", source, "--to", "tflite"), 2, "onnx")
 
 
 BAD_MODELS = {
@@ -108,7 +108,7 @@ def test_bad_models(name: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     done = edgetool("compress", tmp_path / name, "--data", "breast_cancer", "--out", tmp_path / "out")
-    refused(done, 2, name)
+    expect_refused(done, 2, name)
     assert not (tmp_path / "out").exists()
 
 
@@ -117,10 +117,10 @@ def test_truncated_and_mislabelled_models(file: str, tmp_path: Path) -> None:
     content = (TINY / file).read_bytes()
     half = tmp_path / f"half-{file}"
     half.write_bytes(content[: len(content) // 2])
-    refused(edgetool("inspect", half), 2, half.name)
+    expect_refused(edgetool("inspect", half), 2, half.name)
     other = tmp_path / ("m.onnx" if file.endswith("tflite") else "m.tflite")
     other.write_bytes(content)
-    refused(edgetool("inspect", other), 2, other.name)
+    expect_refused(edgetool("inspect", other), 2, other.name)
 
 
 def test_a_training_pass_on_a_flatbuffer_names_the_formats_that_have_it(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_training_pass_on_a_flatbuffer_names_the_formats_that_have_it(tmp_path
     recipe.write_text(
         f'model = "{TINY / "tiny.tflite"}"\ntask = "fashion_mnist"\npasses = [["prune.magnitude", "quantize.int8"]]\n'
     )
-    refused(edgetool("compress", recipe), 2, "prune.magnitude cannot treat a tflite model", "takes: keras")
+    expect_refused(edgetool("compress", recipe), 2, "prune.magnitude cannot treat a tflite model", "takes: keras")
 
 
 @pytest.mark.parametrize(
@@ -146,18 +146,18 @@ def test_a_training_pass_on_a_flatbuffer_names_the_formats_that_have_it(tmp_path
 def test_bad_options(arguments: list[str], words: list[str], tmp_path: Path) -> None:
     given = arguments if "--data" in arguments else ["--data", "breast_cancer", *arguments]
     done = edgetool("compress", MODEL, *given, "--out", tmp_path / "out")
-    refused(done, 2, *words)
+    expect_refused(done, 2, *words)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_model_without_data_asks_for_it() -> None:
-    refused(edgetool("compress", MODEL), 2, "on which data", "--data")
+    expect_refused(edgetool("compress", MODEL), 2, "on which data", "--data")
 
 
 def test_an_output_folder_with_something_else(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("important")
     done = edgetool("compress", MODEL, "--data", "breast_cancer", "--out", tmp_path)
-    refused(done, 2, "holds something else", "--out")
+    expect_refused(done, 2, "holds something else", "--out")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -201,11 +201,11 @@ def test_a_full_disk_is_exit_3_and_keeps_what_was_there(tmp_path: Path) -> None:
         pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
     try:
         done = edgetool("compress", "recipes/diabetes.toml", "--out", small / "out")
-        refused(done, 3, "disk is full", "--resume")
+        expect_refused(done, 3, "disk is full", "--resume")
         assert not list((small / "out").glob("*.edge"))
     finally:
         subprocess.run(["umount", small], check=True)
 
 
 def test_report_is_written_anew(tmp_path: Path) -> None:
-    refused(edgetool("report", tmp_path), 2, "no readable report.json")
+    expect_refused(edgetool("report", tmp_path), 2, "no readable report.json")
