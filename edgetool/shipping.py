@@ -97,8 +97,7 @@ def write_run(
     Returns the report with the shipped files' names in it.
     """
     out = workspace.out
-    for old in (*out.glob("*.edge"), *out.glob(f"{name}.tflite"), *out.glob(f"{name}.onnx")):
-        old.unlink()
+    workspace.clear_shipped()
     files = {}
     for one in shipped:
         path = out / f"{name}.{one.artifact.format}"

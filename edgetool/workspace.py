@@ -16,7 +16,7 @@ from edge.report import from_plain
 from edgetool.passes.step import PassResult
 
 _MARK = ".edgetool"
-_OURS = ("work", "shipped", "report.json", "report.html", "recipe.lock.toml")
+_OURS = ("work", "report.json", "report.html")
 
 
 class Workspace:
@@ -109,15 +109,26 @@ class Workspace:
             raise
         beside.replace(path)
 
+    def clear_shipped(self) -> None:
+        """Remove the bundle and the shipped files of the run before, as its report.json names them."""
+        try:
+            report = json.loads((self.out / "report.json").read_text())
+            files = [row["file"] for row in (report["baseline"], *report["candidates"])]
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # no run has finished here
+        for name in files:
+            if "/" not in name:
+                (self.out / name).unlink(missing_ok=True)
+                (self.out / name).with_suffix(".edge").unlink(missing_ok=True)
+
     def _clear(self) -> None:
+        self.clear_shipped()
         for name in _OURS:
             path = self.out / name
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        for bundle in self.out.glob("*.edge"):
-            bundle.unlink()
 
 
 def require_usable(out: Path) -> None:

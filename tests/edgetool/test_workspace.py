@@ -1,5 +1,6 @@
 """The output folder: ours or refused, whole results or none."""
 
+import json
 import os
 from pathlib import Path
 
@@ -100,3 +101,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 def test_keys_tell_settings_apart() -> None:
     assert key_of("a", {"x": 1, "y": 2}) == key_of("a", {"y": 2, "x": 1})
     assert key_of("a", {"x": 1}) != key_of("a", {"x": 2})
+
+
+def test_starting_again_removes_what_was_shipped_and_nothing_else(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    Workspace(out, resume=False).close()
+    for name in ("m.tflite", "m.edge", "mine.tflite"):
+        (out / name).write_text("")
+    rows = {"baseline": {"file": "work/k/model.tflite"}, "candidates": [{"file": "m.tflite"}]}
+    (out / "report.json").write_text(json.dumps(rows))
+    Workspace(out, resume=False).close()
+    assert {path.name for path in out.iterdir()} == {".edgetool", "work", "mine.tflite"}
