@@ -15,7 +15,7 @@ from edgetool.verify.speed_gate import p95_upper
 RUNS = 40
 # What `edgetool` the script does, without depending on where it is installed.
 COMMANDS = {
-    "edgetool_help": (("-c", "from edgetool.cli.main import main; main()", "--help"), 150.0),
+    "edgetool_help": (("-c", "from edgetool.__main__ import main; main()", "--help"), 150.0),
     "edge_help": (("-m", "edge", "--help"), 80.0),
 }
 

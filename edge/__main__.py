@@ -4,6 +4,7 @@ numpy and the runtimes are imported by the command that needs them, so that `--h
 """
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -26,6 +27,9 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run one command, and return its exit code (design section 4)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows ASCII only loses a sign, not the answer
     options = _parser().parse_args(arguments)
     from edge.errors import EdgetoolError
 

@@ -162,7 +162,7 @@ def convert_model(
         partial.replace(written)
     on = "data" if source is not None else "synthetic inputs (no data was given)"
     return (
-        f"{written}: {format_bytes(current.size_bytes)}, {' -> '.join(map(label, sequence))}; "
+        f"{written}: {format_bytes(written.stat().st_size)}, {' -> '.join(map(label, sequence))}; "
         f"largest difference {parity.max_abs:.3g} on {parity.n} {on}"
     )
 

@@ -1,5 +1,6 @@
 """The command line's entry: every command in one table, expected errors in one line, exit codes of design section 4."""
 
+import io
 import sys
 import traceback
 from typing import NoReturn
@@ -50,6 +51,9 @@ def edgetool(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows ASCII only loses a sign, not the run
     try:
         # Not in typer's own mode, which swallows Ctrl-C without a word on what happens to the work.
         code = app(standalone_mode=False)

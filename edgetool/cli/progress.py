@@ -33,7 +33,7 @@ class _Lines:
 
     def at(self, fraction: float, what: str) -> None:
         if time.monotonic() - self._printed >= _LINE_EVERY_SECONDS:
-            self._print(f"{self._name}: {fraction:.0%}, {what}")
+            self._print(f"{self._name}: {fraction:.0%}, {what}" if self._name else what)
 
     def _print(self, text: str) -> None:
         self._printed = time.monotonic()

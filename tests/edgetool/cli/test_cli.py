@@ -77,6 +77,7 @@ def test_inspect_convert_evaluate_a_keras_model(tmp_path: Path) -> None:
     done = edgetool("convert", MODEL, "--to", "onnx", "--out", written)
     assert done.returncode == 0, done.stderr
     assert "synthetic inputs" in done.stdout
+    assert f"m.onnx: {written.stat().st_size / 1000:.1f} kB" in done.stdout
     keras = json.loads(edgetool("evaluate", MODEL, "--data", "breast_cancer", "--metric", "auc", "--json").stdout)
     onnx = json.loads(edgetool("evaluate", written, "--data", "breast_cancer", "--metric", "auc", "--json").stdout)
     assert keras["accuracy"]["value"] == pytest.approx(onnx["accuracy"]["value"], abs=1e-6)
@@ -209,3 +210,22 @@ def test_a_full_disk_is_exit_3_and_keeps_what_was_there(tmp_path: Path) -> None:
 
 def test_report_is_written_anew(tmp_path: Path) -> None:
     expect_refused(edgetool("report", tmp_path), 2, "no readable report.json")
+
+
+def test_a_terminal_that_knows_ascii_only_loses_a_sign_not_the_run() -> None:
+    done = edgetool("inspect", TINY / "tiny.onnx", PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")
+    assert done.returncode == 0, done.stderr
+    code = "import sys\nfrom edgetool.cli import main\nmain.app = lambda **_: print('\\u00b5s')\nmain.main()"
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=ascii_only, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "?s\n"
+
+
+def test_without_the_host_packages_it_says_what_to_install() -> None:
+    code = "import sys, importlib.util\nfind = importlib.util.find_spec\n"
+    code += "importlib.util.find_spec = lambda name, *rest: None if name == 'typer' else find(name, *rest)\n"
+    code += "from edgetool.__main__ import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    expect_refused(done, 3, "host side are not installed", "edgetool[host]")
