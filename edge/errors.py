@@ -97,6 +97,15 @@ def is_disk_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def from_system(error: OSError) -> EnvironmentFailed | None:
+    """What a system error means for a user; None where it can only be a bug."""
+    if is_disk_full(error):
+        return DiskFull("the disk is full", "free some space and run it again; compress goes on with --resume")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP):
+        return EnvironmentFailed(f"{error.filename}: {error.strerror}", "choose a place that can be written")
+    return None
+
+
 def _rebuild(kind: type[EdgetoolError], message: str, hint: str | None) -> EdgetoolError:
     error = kind.__new__(kind)
     EdgetoolError.__init__(error, message, hint)

@@ -176,7 +176,7 @@ def read_npz(path: Path) -> dict[str, Array]:
     except OSError as error:
         raise BadData(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
-        pickled = "pickle" in str(error)
+        pickled = "pickle" in str(error) and zipfile.is_zipfile(path)
         raise BadData(
             f"{path} cannot be read: {'it holds pickled objects' if pickled else _first_line(error)}",
             "save plain arrays of numbers: loading never runs code" if pickled else "is it cut short or damaged?",

@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from edge.artifact import Artifact
-from edge.errors import DiskFull, EdgetoolError, ProcessCrashed, is_disk_full
+from edge.errors import EdgetoolError, ProcessCrashed, from_system
 from edgetool.passes.step import Pass, PassResult
 from edgetool.progress import At
 from edgetool.recipe import TaskSource
@@ -38,9 +39,8 @@ class ConversionWorker:
     def __init__(self) -> None:
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
-        handle, name = tempfile.mkstemp(prefix="edgetool-worker-", suffix=".log")
-        os.close(handle)
-        self._log = Path(name)
+        self._scratch = Path(tempfile.mkdtemp(prefix="edgetool-"))
+        self._log = self._scratch / "worker.log"
 
     def __enter__(self) -> Self:
         return self
@@ -76,21 +76,21 @@ class ConversionWorker:
                 raise RuntimeError(f"in the conversion worker:\n{value}")
 
     def close(self) -> None:
-        """Ends the process at once and removes its log."""
+        """End the process at once and remove its log and whatever it left in its temporary folder."""
         if self._process is not None:
             self._process.kill()
             self._process.join()
         if self._pipe is not None:
             self._pipe.close()
         self._process = self._pipe = None
-        self._log.unlink(missing_ok=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _started(self) -> Connection:
         if self._process is not None and self._process.is_alive() and self._pipe is not None:
             return self._pipe
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, str(self._log)), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, str(self._scratch), str(self._log)), daemon=True)
         # Spawn would run the caller's __main__ again, which for a script means the whole program.
         with _without_main():
             self._process.start()
@@ -174,9 +174,11 @@ def _load(source: TaskSource, inputs: Any, outputs: Any) -> Task:
     )
 
 
-def _serve(pipe: Connection, log: str) -> None:
+def _serve(pipe: Connection, scratch: str, log: str) -> None:
     # The terminal sends Ctrl-C to the whole group; the parent decides what it means and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What converters leave in the temporary folder when they are killed goes with the worker.
+    os.environ["TMPDIR"] = tempfile.tempdir = scratch
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -193,8 +195,9 @@ def _serve(pipe: Connection, log: str) -> None:
             answer = ("expected", error)
         except Exception as error:  # noqa: BLE001 - the process must live on; the parent raises it again as a bug
             answer = ("bug", traceback.format_exc())
-            if is_disk_full(error):
-                answer = ("expected", DiskFull("the disk is full", "free some space, then go on with --resume"))
+            expected = from_system(error) if isinstance(error, OSError) else None
+            if expected is not None:
+                answer = ("expected", expected)
         _answer(pipe, answer)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.artifact import Artifact
-from edge.report import Drop, Parity
+from edge.report import Accuracy, Drop, Parity
 from edge.runtime_process import RuntimeProcess
 from edgetool.metrics import Metric
 from edgetool.progress import At
@@ -74,6 +74,23 @@ def parity_of(artifact: Artifact, reference: Outputs, outputs: Outputs, referenc
         quantization_scale=None if scale is None else scale.scale,
         tolerance=TOLERANCES[quantized[-1] if quantized else "float32"],
         name=reference_name,
+    )
+
+
+def doubt_about(metric: Metric, accuracy: Accuracy, labels: npt.NDArray[Any]) -> str | None:
+    """Why a classifier's accuracy says that its inputs or classes are not what it was trained on; None where not.
+
+    The yardstick is the share of the most frequent class: naming it always is right as often.
+    """
+    if metric.name != "accuracy":
+        return None
+    _, counts = np.unique(labels, return_counts=True)
+    most = float(counts.max() / counts.sum())
+    if accuracy.value > most:
+        return None
+    return (
+        f"the float32 model is right on {accuracy.value:.1%} of {accuracy.split}, the most frequent class alone on "
+        f"{most:.1%}: check the range of its pixels (--pixels) and the order of its classes"
     )
 
 

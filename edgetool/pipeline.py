@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
 from edge import __version__
@@ -18,7 +17,7 @@ from edge.target import this_machine
 from edgetool.candidates import ENGINE_OF_FORMAT, Made, baseline_sequences, identify, make, make_all
 from edgetool.conversion_worker import ConversionWorker, describe_model, load_source, reference_outputs
 from edgetool.data.load import require_data
-from edgetool.judge import Outputs, golden_inputs, outputs_on, paired_drop, parity_of, run_on
+from edgetool.judge import Outputs, doubt_about, golden_inputs, outputs_on, paired_drop, parity_of, run_on
 from edgetool.latency import race_all
 from edgetool.metrics import metric as metric_named
 from edgetool.passes import check_sequence, default_sequences
@@ -150,7 +149,8 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, progress: Pr
     progress.stage(ACCURACY)
     rows = _judged(rows, everyone, first, job, "val", workspace, progress)
 
-    skipped += _doubts(rows[first.id], task)
+    known = rows[first.id].accuracy
+    doubt = None if known is None else doubt_about(task.metric, known, task.val.labels())
 
     progress.stage(RACE)
     measured, not_raced, conditions = race_all(everyone, baselines, workspace, recipe.seed, progress.at)
@@ -160,6 +160,9 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, progress: Pr
     ids, rejected = wanted(
         [rows[one.id] for one in made], {key: rows[one.id] for key, one in baselines.items()}, job.limits
     )
+    if doubt is not None:
+        # A float32 model that knows nothing cannot lose anything: every drop would pass.
+        ids, rejected = [], {one.id: (doubt,) for one in made}
     rows |= {name: dataclasses.replace(rows[name], verdict=Verdict(False, why)) for name, why in rejected.items()}
     if ids:
         finalists = [by_id[name] for name in dict.fromkeys([first.id, *ids])]
@@ -282,23 +285,6 @@ def _judged(
         row = dataclasses.replace(rows[one.id], accuracy=accuracy, drop=lost)
         judged[one.id] = dataclasses.replace(row, val_accuracy=accuracy, val_drop=lost) if split == "val" else row
     return judged
-
-
-def _doubts(baseline: Candidate, task: Task) -> list[Skipped]:
-    """Whether the float32 model knows more than the most frequent class: else its inputs are not what it expects."""
-    if baseline.accuracy is None or task.metric.name != "accuracy":
-        return []
-    _, counts = np.unique(task.val.labels(), return_counts=True)
-    most = counts.max() / counts.sum()
-    if baseline.accuracy.value > most:
-        return []
-    return [
-        Skipped(
-            "a model that works",
-            f"the float32 model is right on {baseline.accuracy.value:.1%} of val, the most frequent class alone on "
-            f"{most:.1%}: check the range of pixels (--pixels) and the order of the classes",
-        )
-    ]
 
 
 def _elsewhere(recipe: Recipe) -> tuple[Skipped, ...]:

@@ -34,6 +34,7 @@ DEFAULT_MAX_DROP = {"points": 1.0, "relative": 0.01, "dB": 0.5}
 
 _KEYS = ("model", "task", "target", "seed", "limits", "passes", "trust")
 _TASK_KEYS = ("data", "metric", "target_column", "pixels")
+_KINDS = {int: "a whole number", bool: "true or false", str: "a text", dict: "a table"}
 _LIMITS = {
     "max_size": ("max_size_bytes", parse_bytes),
     "max_p95": ("max_p95_ms", parse_milliseconds),
@@ -77,6 +78,8 @@ def limits_from(texts: Mapping[str, str]) -> Limits:
                 raise UnknownName("limit", key, ("max_drop", *_LIMITS))
             name, parse = _LIMITS[key]
             values[name] = parse(str(text), key)
+            if not values[name]:
+                raise BadRecipe(f"{key} is {text}: nothing meets that", "name a limit above 0, or none")
     return Limits(**values)
 
 
@@ -114,6 +117,8 @@ def read_recipe(path: Path) -> Recipe:
     model = path.parent / _required(data, "model", path)
     limits = _of_type(data, "limits", dict, {}, path)
     seed = _of_type(data, "seed", int, 0, path)
+    if seed < 0:
+        raise BadRecipe(f"{path.name}: the seed is {seed}", "a seed is 0 or more")
     sequences = data.get("passes")
     return Recipe(
         model=model,
@@ -167,7 +172,7 @@ def _required(data: dict[str, Any], key: str, path: Path) -> str:
 def _of_type(data: dict[str, Any], key: str, kind: type, default: Any, path: Path) -> Any:
     value = data.get(key, default)
     if value is not default and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise BadRecipe(f"{path.name}: {key} must be a {kind.__name__}, not {value!r}")
+        raise BadRecipe(f"{path.name}: {key} must be {_KINDS[kind]}, not {value!r}")
     return value
 
 
@@ -196,6 +201,8 @@ def recipe_from_options(
         )
     else:
         recipe = Recipe(model=model, task=TaskSource(data), target=this_machine())
+    if seed is not None and seed < 0:
+        raise BadRecipe(f"the seed is {seed}", "a seed is 0 or more")
     parsed = limits_from(overridden)
     names = [_LIMITS[key][0] for key in overridden if key != "max_drop"]
     new_seed = recipe.seed if seed is None else seed

@@ -17,7 +17,7 @@ from edgetool.judge import run_on
 from edgetool.render.page import page
 from edgetool.render.words import drop_words
 from edgetool.task import Task
-from edgetool.workspace import Workspace
+from edgetool.workspace import Workspace, write_whole
 
 
 def wanted(
@@ -110,8 +110,8 @@ def write_run(
     text = to_json(report)
     if shipped:
         _bundle(report, text, shipped[0], task, golden, out / f"{name}.edge", name)
-    workspace.write(out / "report.json", text.encode())
-    workspace.write(out / "report.html", page(report).encode())
+    write_whole(out / "report.json", text.encode())
+    write_whole(out / "report.html", page(report).encode())
     return report
 
 

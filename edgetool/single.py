@@ -1,6 +1,5 @@
 """Single steps of the main job on one model: inspect, convert, evaluate."""
 
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from edgetool.conversion_worker import (
     run_pass,
 )
 from edgetool.data.load import require_data
-from edgetool.judge import BATCH, Outputs, golden_inputs, parity_of, run_on
+from edgetool.judge import BATCH, Outputs, doubt_about, golden_inputs, parity_of, run_on
 from edgetool.metrics import metric as metric_named
 from edgetool.passes import check_sequence, pass_from_settings
 from edgetool.passes.step import KERAS, Pass, label
@@ -32,6 +31,7 @@ from edgetool.recipe import TaskSource
 from edgetool.render.words import accuracy_words
 from edgetool.task import Task, batches
 from edgetool.units import format_bytes
+from edgetool.workspace import require_writable, write_whole
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 
@@ -81,14 +81,16 @@ class Evaluation:
     model: str
     task: str
     accuracy: Accuracy
+    doubt: str | None = None
 
     def as_json(self) -> str:
         """The same as JSON."""
         return to_json(self).rstrip()
 
     def as_text(self) -> str:
-        """One line."""
-        return f"{self.task}: {self.accuracy.metric} {accuracy_words(self.accuracy)}, n = {self.accuracy.n:,}"
+        """One line, and another where the figure says that something is wrong with the inputs."""
+        text = f"{self.task}: {self.accuracy.metric} {accuracy_words(self.accuracy)}, n = {self.accuracy.n:,}"
+        return text if self.doubt is None else f"{text}\nwarning: {self.doubt.replace('float32 model', 'model')}"
 
 
 def inspect_model(path: Path, trust: bool, progress: Progress) -> Inspection:
@@ -134,6 +136,12 @@ def convert_model(
         raise UnknownName("precision", precision, PRECISIONS)
     if data is not None:
         require_data(data)
+    elif precision in ("int8", "int16x8"):
+        raise BadRecipe(f"{precision} needs data to calibrate on", "add --data FOLDER, .npz, .csv, task.py or a name")
+    written = out if out is not None else _beside(path, to, precision)
+    if written.is_dir():
+        raise BadInput(f"the output {written} is a folder", "give a file with --out")
+    require_writable(written)
     source = TaskSource(data, pixels=pixels, seed=seed) if data is not None else None
     with ConversionWorker() as worker, tempfile.TemporaryDirectory() as scratch:
         artifact, _, _ = worker.call(describe_model, path, trust, progress=progress.at)
@@ -155,11 +163,8 @@ def convert_model(
                 f"the converted model differs at output {parity.first_divergence!r} by {parity.max_abs:.3g}",
                 "nothing was written; convert to float32 to see whether the conversion or the precision does it",
             )
-        written = out if out is not None else _beside(path, to, precision)
         written.parent.mkdir(parents=True, exist_ok=True)
-        partial = written.with_name(f".{written.name}.part")
-        shutil.copyfile(current.path, partial)
-        partial.replace(written)
+        write_whole(written, current.path.read_bytes())
     on = "data" if source is not None else "synthetic inputs (no data was given)"
     return (
         f"{written}: {format_bytes(written.stat().st_size)}, {' -> '.join(map(label, sequence))}; "
@@ -186,7 +191,8 @@ def evaluate_model(path: Path, source: TaskSource, *, split: str, trust: bool, p
     examples = task.val if split == "val" else task.test
     value, ci95 = interval(task.metric, outputs, examples.labels(), groups=examples.groups, seed=source.seed)
     chosen: Literal["val", "test"] = "val" if split == "val" else "test"
-    return Evaluation(str(path), task.name, Accuracy(task.metric.name, value, examples.n, chosen, ci95))
+    accuracy = Accuracy(task.metric.name, value, examples.n, chosen, ci95)
+    return Evaluation(str(path), task.name, accuracy, doubt_about(task.metric, accuracy, examples.labels()))
 
 
 def _steps(artifact: Artifact, to: str, precision: str) -> tuple[Pass, ...]:

@@ -93,21 +93,8 @@ class Workspace:
         if path.is_file():
             return path.read_bytes()
         content = make()
-        self.write(path, content)
+        write_whole(path, content)
         return content
-
-    def write(self, path: Path, content: bytes) -> None:
-        """Writes a file whole or not at all."""
-        beside = path.with_name(f".{path.name}.part")
-        try:
-            with beside.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-        beside.replace(path)
 
     def clear_shipped(self) -> None:
         """Remove the bundle and the shipped files of the run before, as its report.json names them."""
@@ -131,12 +118,34 @@ class Workspace:
                 path.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
 def require_usable(out: Path) -> None:
     """Raise BadInput where `out` is a file, or a folder that holds something that is not a run of edgetool."""
     if out.exists() and not out.is_dir():
         raise BadInput(f"the output {out} is a file", "give a folder with --out")
     if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
         raise BadInput(f"the output folder {out} holds something else", "give an empty or a new folder with --out")
+    require_writable(out)
+
+
+def require_writable(path: Path) -> None:
+    """Raise EnvironmentFailed where `path`, or the nearest folder above it that exists, cannot be written."""
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not os.access(existing, os.W_OK):
+        raise EnvironmentFailed(f"{existing} cannot be written", "choose another place with --out")
 
 
 def key_of(*parts: Any) -> str:

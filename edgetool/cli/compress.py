@@ -46,11 +46,14 @@ def compress(
       edgetool compress model.keras --data photos/ --max-drop 1pp --max-size 300kB
       edgetool compress model.onnx --data test.npz --target raspberrypi5 --out out/pi
     """
+    from edge.errors import BadRecipe
     from edgetool.cli.progress import progress_display
     from edgetool.pipeline import plan, run
     from edgetool.recipe import recipe_from_options
     from edgetool.render.table import print_report
 
+    if dry_run and as_json:
+        raise BadRecipe("--dry-run prints a plan for people", "leave out --json")
     recipe = recipe_from_options(
         model,
         data=data,

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from edge import __version__
-from edge.errors import DiskFull, EdgetoolError, is_disk_full
+from edge.errors import EdgetoolError, from_system
 from edgetool.cli.compress import compress
 from edgetool.cli.lists import passes, targets
 from edgetool.cli.models import convert, evaluate, inspect
@@ -62,9 +62,7 @@ def main() -> None:
     except EdgetoolError as error:
         _fail(error)
     except OSError as error:
-        if not is_disk_full(error):
-            _bug()
-        _fail(DiskFull(f"the disk is full: {error.filename or error}", "free some space, then go on with --resume"))
+        _fail(from_system(error) or _bug())
     except Exception as error:  # noqa: BLE001 - the last resort: whatever reaches this is a bug, and says so
         if not hasattr(error, "show"):
             _bug()

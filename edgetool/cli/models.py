@@ -39,7 +39,7 @@ def convert(
         str | None, typer.Option(help="What the model expects: 0..1, -1..1 or 0..255. [default: 0..1]")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write. [default: beside the model]")] = None,
-    seed: Annotated[int, typer.Option(help="Of the calibration sample.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the calibration sample.")] = 0,
     trust: Trust = False,
 ) -> None:
     """Convert a model and prove that it still says the same in the runtime that will run it.
@@ -76,7 +76,7 @@ def evaluate(
     pixels: Annotated[
         str | None, typer.Option(help="What the model expects: 0..1, -1..1 or 0..255. [default: 0..1]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the splits and the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the splits and the bootstrap.")] = 0,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:

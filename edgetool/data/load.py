@@ -101,13 +101,15 @@ def require_data(data: str | Path) -> None:
     if data in BUILT_IN or path.exists():
         return
     if not path.suffix and len(path.parts) == 1:
-        raise UnknownName("data", str(data), BUILT_IN)
+        raise UnknownName("data (no file or folder, no built-in task)", str(data), BUILT_IN)
     raise BadData(f"there is no data at {data}", FORMS)
 
 
 def _task(name: str, read: _Read, output: TensorSpec, metric: str | None) -> Task:
     truth = read.splits["train"].labels()
     classification = truth.dtype.kind == "i" and truth.ndim == 1
+    if classification and metric is not None and METRIC_TARGETS[metric] == "values":
+        raise BadData(f"{name} has class labels, but the metric {metric} needs values", "use accuracy, f1 or auc")
     if read.labels and not classification:
         raise BadData(f"{name} has class names, but the metric {metric} needs values", "use accuracy")
     labels = read.labels

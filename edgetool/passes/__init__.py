@@ -32,7 +32,7 @@ def pass_from_settings(name: str, given: dict[str, Any]) -> Pass:
         default = fields[key].default
         kind = float if isinstance(default, float) else type(default)
         if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool) != (kind is bool):
-            raise BadRecipe(f"{name}: {key} must be a {kind.__name__}, not {value!r}")
+            raise BadRecipe(f"{name}: {key} must be of type {kind.__name__}, not {value!r}")
     made: Pass = PASSES[name](**given)
     return made
 

@@ -54,7 +54,8 @@ def page(report: Report) -> str:
         _facts(report),
         "<h2>Smaller and faster?</h2>",
         '<p class="note">Each point is a file: how many times smaller than float32, and its time over the float32 time '
-        "on the same engine, one thread. Bars are 95 % intervals; left of the line is faster.</p>",
+        "on the same engine, one thread. Bars are 95 % intervals; left of the line is faster. "
+        "The verdict is that of the wider 99 % interval.</p>",
         size_speed_chart(report),
         "<h2>What was lost?</h2>",
         '<p class="note">The drop against the float32 baseline on the same examples, with its 95 % interval. '

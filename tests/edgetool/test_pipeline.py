@@ -149,6 +149,24 @@ def test_a_test_set_too_small_is_unresolved_with_the_n_it_needs(tmp_path: Path) 
     assert not list((tmp_path / "out").glob("*.edge"))
 
 
+def test_a_model_that_knows_nothing_ships_nothing(tmp_path: Path) -> None:
+    """Inputs of another range than the model expects: it names one class, and no quantization can make that worse."""
+    x, y, x_test, y_test, _ = load_arrays("breast_cancer")
+    raw = {"x_train": -x.astype(np.float32), "x_test": -x_test.astype(np.float32)}
+    np.savez(tmp_path / "raw.npz", **raw, y_train=y, y_test=y_test)
+    recipe = Recipe(
+        model=REPOSITORY / "recipes/models/breast_cancer.keras",
+        task=TaskSource(str(tmp_path / "raw.npz")),
+        target=this_machine(),
+        sequences=((Float16(),),),
+    )
+    done = run(recipe, tmp_path / "out", resume=False, progress=Silent())
+    assert done.report.chosen is None
+    assert done.failure is not None
+    assert "the most frequent class alone" in done.failure.message
+    assert not list((tmp_path / "out").glob("*.edge"))
+
+
 def test_the_plan_writes_nothing(recipe: Recipe, tmp_path: Path) -> None:
     text = plan(recipe, tmp_path / "out", Silent())
     assert "tflite-int8     quantize.int8" in text

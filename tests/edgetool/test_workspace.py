@@ -11,7 +11,7 @@ from edge.errors import BadInput, EnvironmentFailed
 from edge.report import Skipped
 from edge.tensors import TensorSpec
 from edgetool.passes.step import PassResult
-from edgetool.workspace import Workspace, key_of
+from edgetool.workspace import Workspace, key_of, write_whole
 
 
 def make_file(folder: Path) -> PassResult:
@@ -86,14 +86,14 @@ def test_two_runs_in_one_folder(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace(tmp_path / "out", resume=False)
     path = workspace.out / "report.json"
-    workspace.write(path, b"old")
+    write_whole(path, b"old")
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        workspace.write(path, b"new")
+        write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert not list(workspace.out.glob(".*.part"))
 

@@ -142,6 +142,7 @@ def test_a_training_pass_on_a_flatbuffer_names_the_formats_that_have_it(tmp_path
         (["--max-drop", "2%", "--metric", "accuracy"], ["the drop of accuracy is in points", "1pp"]),
         (["--data", "brest_cancer"], ["breast_cancer"]),
         (["--data", "diabetes"], ["diabetes"]),
+        (["--seed", "-3"], ["seed"]),
     ],
 )
 def test_bad_options(arguments: list[str], words: list[str], tmp_path: Path) -> None:
@@ -229,3 +230,21 @@ def test_without_the_host_packages_it_says_what_to_install() -> None:
     code += "from edgetool.__main__ import main\nmain()"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     expect_refused(done, 3, "host side are not installed", "edgetool[host]")
+
+
+def test_places_that_cannot_be_written_are_refused_at_once(tmp_path: Path) -> None:
+    out = tmp_path / "locked"
+    out.mkdir()
+    if os.geteuid() == 0:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(out)], check=False).returncode != 0:
+            pytest.skip("cannot mount a read-only file system here")
+    else:
+        out.chmod(0o500)
+    try:
+        expect_refused(edgetool("compress", "recipes/diabetes.toml", "--out", out / "x"), 3, "cannot be written")
+        expect_refused(edgetool("convert", MODEL, "--to", "tflite", "--out", out / "x.tflite"), 3, "cannot be written")
+    finally:
+        if os.geteuid() == 0:
+            subprocess.run(["umount", out], check=True)
+    expect_refused(edgetool("convert", MODEL, "--to", "tflite", "--out", tmp_path), 2, "is a folder")
+    expect_refused(edgetool("compress", MODEL, "--data", "breast_cancer", "--dry-run", "--json"), 2, "--json")
