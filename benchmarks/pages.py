@@ -22,11 +22,15 @@ def markdown(figures: Sequence[tuple[str, Figure]]) -> str:
     """A Markdown table, one row a figure."""
     rows = ["| figure | measured | 95 % interval | goal | met |", "|---|---|---|---|---|"]
     for program, figure in figures:
-        value = "not measured" if figure.value is None else f"{figure.value:.4g} {figure.unit}".rstrip()
+        value = "not measured" if figure.value is None else f"{_number(figure.value)} {figure.unit}".rstrip()
         interval = "" if figure.ci95 is None else f"{figure.ci95[0]:.4g} to {figure.ci95[1]:.4g}"
         met = ("yes" if figure.met else "**no**") if figure.goal[0] in "<>=" else ""
         rows.append(f"| `{program}`: {figure.name} | {value} | {interval} | {figure.goal} | {met} |")
     return "\n".join(rows) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def made(page: str, results: Path = RESULTS) -> str:
