@@ -60,13 +60,6 @@ class Workspace:
             except OSError:
                 return
 
-    def folder(self, name: str) -> Path:
-        """An empty folder of that name in the output folder."""
-        path = self.out / name
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir()
-        return path
-
     def cached_pass(self, key: str, make: Callable[[Path], PassResult]) -> PassResult:
         """The finished result for `key`, or what `make(folder)` now makes, kept for the next time."""
         done = self.work / key
