@@ -74,7 +74,23 @@ class Dynamic(_WeightsOnly):
 
 
 @dataclass(frozen=True)
-class Int8(_PostTraining):
+class _Calibrated(_PostTraining):
+    """The quantizations that see training examples first."""
+
+    name: ClassVar[str]
+    samples: int = 512
+
+    def __post_init__(self) -> None:
+        positive(self.name, "samples", self.samples)
+
+    def _calibration(self, task: Task | None, seed: int, progress: At) -> tuple[Task, Samples]:
+        task = needed(task, self.name)
+        progress(0.0, f"calibrating on {min(self.samples, task.train.n)} training examples")
+        return task, calibration_samples(task, self.samples, seed)
+
+
+@dataclass(frozen=True)
+class Int8(_Calibrated):
     """Static int8: per-channel weights, activations calibrated on `samples` training examples.
 
     `io` is the type of the model's inputs and outputs. `dense_per_channel = false` gives a dense layer one scale:
@@ -83,22 +99,19 @@ class Int8(_PostTraining):
     """
 
     name: ClassVar[str] = "quantize.int8"
-    samples: int = 512
     io: Literal["float32", "int8"] = "float32"
     dense_per_channel: bool = True
     calibration: Literal["auto", "minmax", "entropy", "percentile"] = "auto"
 
     def __post_init__(self) -> None:
-        positive(self.name, "samples", self.samples)
+        super().__post_init__()
         one_of(self.name, "io", self.io, ("float32", "int8"))
         one_of(self.name, "calibration", self.calibration, ("auto", "minmax", "entropy", "percentile"))
 
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
-        task = needed(task, self.name)
-        progress(0.0, f"calibrating on {min(self.samples, task.train.n)} training examples")
-        samples = calibration_samples(task, self.samples, seed)
+        task, samples = self._calibration(task, seed, progress)
         if artifact.format == "onnx":
             return self._onnx(artifact, task, workdir, samples, progress)
         dense = self.dense_per_channel
@@ -121,21 +134,15 @@ class Int8(_PostTraining):
 
 
 @dataclass(frozen=True)
-class Int16x8(_PostTraining):
+class Int16x8(_Calibrated):
     """int16 activations, int8 weights: for models that int8 activations hurt."""
 
     name: ClassVar[str] = "quantize.int16x8"
-    samples: int = 512
-
-    def __post_init__(self) -> None:
-        positive(self.name, "samples", self.samples)
 
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
-        task = needed(task, self.name)
-        progress(0.0, f"calibrating on {min(self.samples, task.train.n)} training examples")
-        samples = calibration_samples(task, self.samples, seed)
+        _, samples = self._calibration(task, seed, progress)
         return _post_training("int16x8", samples, label(self), artifact, workdir, trust)
 
 
