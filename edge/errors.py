@@ -9,6 +9,7 @@ EdgetoolError                  an expected failure: one line, an optional hint, 
 │   └── UnknownName            a name that is in no table; the nearest names are in the hint
 └── EnvironmentFailed  exit 3  device, disk, network or runtime; finished work is kept
     ├── RuntimeMissing         a runtime or an optional package is not installed
+    ├── DelegateFailed         a delegate's library or device is missing, broken or of another version
     ├── ProcessCrashed         a worker process died (its signal or exit code is in the message)
     └── DiskFull               no space left where the work is written
 
@@ -82,6 +83,10 @@ class EnvironmentFailed(EdgetoolError):
 
 class RuntimeMissing(EnvironmentFailed):
     """A runtime or an optional package is not installed; the hint names the extra that brings it."""
+
+
+class DelegateFailed(EnvironmentFailed):
+    """A delegate cannot be used on this machine: its library, driver or device is missing or failed. The CPU works."""
 
 
 class ProcessCrashed(EnvironmentFailed):

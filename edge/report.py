@@ -94,13 +94,21 @@ class FallbackOp:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the operations of a model really ran, from the runtime's own record."""
+    """Where the operations of a model really ran, from the runtime's own record.
+
+    `partitions` is the number of pieces that the delegate took, `copies` how many tensors are copied between
+    memories in one run; None where the runtime does not tell. `emulated_by` names the software that stands for the
+    hardware (a Vulkan driver on the CPU, a simulator), None where the real unit ran.
+    """
 
     requested: str
     actual: str
     ops_offloaded: int
     ops_total: int
     fallback_ops: tuple[FallbackOp, ...] = ()
+    partitions: int | None = None
+    copies: int | None = None
+    emulated_by: str | None = None
 
 
 @dataclass(frozen=True)

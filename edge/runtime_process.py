@@ -101,11 +101,18 @@ class RuntimeProcess:
         *,
         threads: int = 1,
         delegate: str = "cpu",
+        settings: Mapping[str, str] | None = None,
         limit_s: float = LOAD_LIMIT_S,
     ) -> Loaded:
         """Load a model, in place of the one before. Errors are those of `edge.engines.open_engine`."""
         self._title = path.name
-        where = {"path": str(path.absolute()), "format": format, "threads": threads, "delegate": delegate}
+        where = {
+            "path": str(path.absolute()),
+            "format": format,
+            "threads": threads,
+            "delegate": delegate,
+            "settings": dict(settings or {}),
+        }
         reply = self.request(Frame({"op": "load", **where}), f"loading {path.name}", limit_s).message
         return Loaded(
             engine=reply["engine"],

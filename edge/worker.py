@@ -5,7 +5,7 @@ the process. So latency is measured, and untrusted models are run, here. A reque
 message `{"op": …}`; the reply is one frame, `{"ok": true, …}` or `{"error": class, "message", "hint"}`.
 
     import   format                            ->  nothing; its runtime is imported before a load needs it
-    load     path, format, threads, delegate   ->  engine, inputs, outputs, load_ms, placement
+    load     path, format, threads, delegate, settings   ->  engine, inputs, outputs, load_ms, placement
     predict  arrays [N, ...] by input          ->  arrays [N, ...] by output, real values
     time     calls or seconds (with min_calls), lead_in, slowdown  ->  array "seconds" [calls]
     status                                     ->  first_ms, peak_rss_bytes, cpu_s
@@ -81,7 +81,11 @@ class Worker:
             self._engine = None
         start = time.perf_counter_ns()
         engine = open_engine(
-            Path(message["path"]), message["format"], threads=message["threads"], delegate=message["delegate"]
+            Path(message["path"]),
+            message["format"],
+            threads=message["threads"],
+            delegate=message["delegate"],
+            settings=message.get("settings"),
         )
         load_ms = (time.perf_counter_ns() - start) / 1e6
         self._engine, self._first_ms, self._fixed = engine, None, {}
@@ -108,6 +112,7 @@ class Worker:
         total = lengths.pop()
         if total % batch:
             raise BadData(f"{total} examples are no multiple of the model's fixed batch of {batch}")
+        engine.reset()
         gathered: dict[str, list[Array]] = {spec.name: [] for spec in engine.outputs}
         for start in range(0, total, batch):
             outputs = self._timed_first({name: a[start : start + batch] for name, a in arrays.items()})

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edge.errors import BadData, BadModel, BadRecipe, UnknownName
+from edge.delegates import find_delegate
+from edge.errors import BadData, BadModel, BadRecipe, DelegateFailed, UnknownName
 from edge.report import Placement
+from edge.settings import parse_settings
 from edge.tensors import TensorSpec, dequantize, quantize
 
 Feeds = Mapping[str, npt.NDArray[Any]]
@@ -34,6 +36,17 @@ class Engine(Protocol):
         """Inputs by name, with batch axis and in the dtype of their spec, to outputs by name (owned by the caller)."""
         ...
 
+    def views(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays to write inputs into, by name. Fed to `run` they are not copied where the runtime can do without.
+
+        They are the engine's own: every call gives the same arrays, and they end with the engine.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget what the model kept from earlier runs: a streaming model starts anew."""
+        ...
+
     def placement(self) -> Placement:
         """Where the operations really ran, from the runtime's own record."""
         ...
@@ -41,36 +54,49 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def open_engine(model: Path | bytes, format: str, *, threads: int = 1, delegate: str = "cpu") -> Engine:  # noqa: A002  # the word that Artifact and the reports use
+def open_engine(
+    model: Path | bytes,
+    format: str,  # noqa: A002  # the word that Artifact and the reports use
+    *,
+    threads: int = 1,
+    delegate: str = "cpu",
+    settings: Mapping[str, str] | None = None,
+) -> Engine:
     """Load a model file, or a model's bytes, into the runtime for its format ("tflite", "onnx", "fake").
 
-    A dynamic batch dimension becomes 1. Inputs and outputs carry the names of the model's
-    signature where it has one, else its tensors' names.
+    `delegate` is a name of `edge.delegates.DELEGATES`, `settings` what it is told (`edge.settings`). A
+    dynamic batch dimension becomes 1. Inputs and outputs carry the names of the model's signature where it has one,
+    else its tensors' names.
 
     Raises:
-        BadModel: the file is missing, or the runtime does not take it (its reason in one line).
-        RuntimeMissing: the runtime for this format is not installed.
-        UnknownName: no such format or delegate.
-        BadRecipe: fewer than 1 thread.
+        BadModel: the file is missing, or the runtime or the delegate does not take it (the reason in one line).
+        RuntimeMissing: the runtime for this format, or the delegate's package, is not installed.
+        DelegateFailed: the delegate cannot be used on this machine.
+        UnknownName: no such format, delegate or setting.
+        BadRecipe: fewer than 1 thread, or a setting that cannot be honoured.
 
     """
     if threads < 1:
         raise BadRecipe(f"threads is {threads}: a runtime needs at least 1")
     if isinstance(model, Path) and not model.is_file():
         raise BadModel(f"no model file at {model}")
-    if format == "tflite":
-        from edge.engines.litert import LiteRTEngine
-
-        return LiteRTEngine(model, threads, delegate)
-    if format == "onnx":
-        from edge.engines.onnx import ONNXRuntimeEngine
-
-        return ONNXRuntimeEngine(model, threads, delegate)
+    if format not in FORMATS:
+        raise UnknownName("model format", format, FORMATS)
     if format == "fake":
         from edge.engines.fake import FakeEngine
 
         return FakeEngine(model, delegate)
-    raise UnknownName("model format", format, FORMATS)
+    chosen = find_delegate(delegate, format)
+    if not chosen.runs:
+        raise DelegateFailed(f"this toolkit does not run models on {chosen.name}", chosen.install)
+    told = parse_settings(chosen.settings, settings or {}, chosen.name)
+    if chosen.engine == "litert":
+        from edge.engines.litert import LiteRTEngine
+
+        return LiteRTEngine(model, threads, chosen, told)
+    from edge.engines.onnx import ONNXRuntimeEngine
+
+    return ONNXRuntimeEngine(model, threads, chosen, told)
 
 
 def import_runtime(format: str) -> None:  # noqa: A002  # as above

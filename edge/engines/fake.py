@@ -69,6 +69,7 @@ class FakeEngine:
         except (ValueError, TypeError, AttributeError) as error:
             raise BadModel(f"not a fake model: {error}") from None
         self.inputs, self.outputs = self._model.inputs, self._model.outputs
+        self._views: dict[str, npt.NDArray[Any]] = {}
         self._calls = 0
         self._misbehave()
 
@@ -88,6 +89,17 @@ class FakeEngine:
         while time.perf_counter_ns() < end:
             pass
         return outputs
+
+    def views(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays of zeros, the same at every call."""
+        if not self._views:
+            self._views = {
+                spec.name: np.zeros([n or 1 for n in spec.shape], np.dtype(spec.dtype)) for spec in self.inputs
+            }
+        return self._views
+
+    def reset(self) -> None:
+        """Nothing is kept from run to run."""
 
     def placement(self) -> Placement:
         """One operation, where it was asked for."""

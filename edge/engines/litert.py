@@ -7,25 +7,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge.delegates import Delegate
 from edge.engines.feeds import check
 from edge.engines.reason import one_line
-from edge.errors import BadModel, RuntimeMissing, UnknownName
+from edge.errors import BadModel, RuntimeMissing
 from edge.report import FallbackOp, Placement
+from edge.settings import NoSettings
 from edge.tensors import Quantization, TensorSpec
 
-DELEGATES = ("cpu", "xnnpack")
 OUTSIDE = "not taken by XNNPACK; runs on the built-in kernel"
 CONTROL_FLOW = frozenset({"CALL_ONCE", "IF", "WHILE"})
 
 
 class LiteRTEngine:
-    """One .tflite model in an interpreter. "cpu" and "xnnpack" are the same path: XNNPACK is LiteRT's CPU."""
+    """One .tflite model in an interpreter, on XNNPACK: it is LiteRT's CPU."""
 
     name = "litert"
 
-    def __init__(self, model: Path | bytes, threads: int, delegate: str) -> None:
-        if delegate not in DELEGATES:
-            raise UnknownName("LiteRT delegate", delegate, DELEGATES)
+    def __init__(self, model: Path | bytes, threads: int, delegate: Delegate, settings: NoSettings) -> None:
         interpreter = interpreter_class()
         source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
         self._title = model.name if isinstance(model, Path) else "the model"
@@ -48,6 +47,7 @@ class LiteRTEngine:
             (name, detail["index"], np.dtype(detail["dtype"]), tuple(int(n) for n in detail["shape"]))
             for name, detail in inputs.items()
         ]
+        self._views: dict[str, npt.NDArray[Any]] = {}
         self._read = [(name, detail["index"]) for name, detail in outputs.items()]
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -77,6 +77,16 @@ class LiteRTEngine:
             raise BadModel(f"LiteRT failed while running {self._title}: {one_line(error)}") from None
         get_tensor = self._get
         return {name: get_tensor(index) for name, index in self._read}
+
+    def views(self) -> dict[str, npt.NDArray[Any]]:
+        """Plain arrays, for now: the interpreter copies what it is fed."""
+        if not self._views:
+            self._views = {name: np.zeros(shape, dtype) for name, _, dtype, shape in self._fed}
+        return self._views
+
+    def reset(self) -> None:
+        """Forget the model's variables (VAR_HANDLE operations and variable tensors)."""
+        self._interpreter.reset_all_variables()
 
     def placement(self) -> Placement:
         """Which operations XNNPACK took.

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge.delegates import Delegate
 from edge.engines.feeds import check
 from edge.engines.onnx_file import check_external_data, node_count
 from edge.engines.reason import one_line
-from edge.errors import BadModel, RuntimeMissing, UnknownName
+from edge.errors import BadModel, RuntimeMissing
 from edge.report import FallbackOp, Placement
+from edge.settings import NoSettings
 from edge.tensors import TensorSpec
 
-DELEGATES = ("cpu",)
 PROVIDERS = {"cpu": "CPUExecutionProvider"}
 DTYPES = {
     "tensor(bool)": "bool",
@@ -32,12 +33,10 @@ class ONNXRuntimeEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, model: Path | bytes, threads: int, delegate: str) -> None:
-        if delegate not in DELEGATES:
-            raise UnknownName("ONNX Runtime delegate", delegate, DELEGATES)
+    def __init__(self, model: Path | bytes, threads: int, delegate: Delegate, settings: NoSettings) -> None:
         ort = runtime()
         self._title = model.name if isinstance(model, Path) else "the model"
-        self._delegate = delegate
+        self._delegate = delegate.name
         content = _content(model)
         check_external_data(content, model.parent if isinstance(model, Path) else None)
         self._nodes = node_count(content)
@@ -50,12 +49,14 @@ class ONNXRuntimeEngine:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         try:
             source = str(model) if isinstance(model, Path) else model
-            self._session = ort.InferenceSession(source, options, providers=[PROVIDERS[delegate]], enable_fallback=0)
+            providers = [PROVIDERS[delegate.name]]
+            self._session = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
         except Exception as error:  # noqa: BLE001  # the runtime's errors share no class but this
             raise BadModel(f"ONNX Runtime cannot load {self._title}: {one_line(error)}") from None
         symbols = {arg.shape[0] for arg in self._session.get_inputs() if arg.shape and isinstance(arg.shape[0], str)}
         self.inputs = tuple(self._spec(arg, symbols, is_input=True) for arg in self._session.get_inputs())
         self.outputs = tuple(self._spec(arg, symbols, is_input=False) for arg in self._session.get_outputs())
+        self._views: dict[str, npt.NDArray[Any]] = {}
         # run() is what latency is measured on: everything it needs is looked up once, here
         self._run = self._session.run
         self._names = [spec.name for spec in self.outputs]
@@ -87,6 +88,17 @@ class ONNXRuntimeEngine:
         except Exception as error:  # noqa: BLE001  # the runtime's errors share no class but this
             raise BadModel(f"ONNX Runtime failed while running {self._title}: {one_line(error)}") from None
         return dict(zip(self._names, outputs, strict=True))
+
+    def views(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays that the session reads where they lie: on the CPU it never copies what it is fed."""
+        if not self._views:
+            self._views = {
+                name: np.zeros([n if n is not None else 1 for n in shape], dtype) for name, dtype, shape in self._fed
+            }
+        return self._views
+
+    def reset(self) -> None:
+        """Nothing to forget: an ONNX model keeps no state; `edge.streaming` carries it from outputs to inputs."""
 
     def placement(self) -> Placement:
         """Where the session put every node of the graph.
