@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,7 @@ class RuntimeProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
+                bufsize=0,
                 cwd=PACKAGES,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"},
                 start_new_session=True,  # Ctrl-C is for the client, which then closes the worker in order
@@ -162,32 +164,23 @@ class RuntimeProcess:
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise EnvironmentFailed(f"no worker process is running for {doing}")
-        expired = threading.Event()
-
-        def give_up() -> None:
-            expired.set()
-            process.kill()
-
-        # killing is the one way out of a read or write that a hung worker blocks
-        watchdog = threading.Timer(limit_s, give_up)
-        watchdog.start()
+        end = time.monotonic() + limit_s
+        reply = None
         self._in_request = True
         try:
-            frames.write(process.stdin, frame)
-            reply = frames.read(process.stdout)
+            frames.write(_Pipe(process.stdin.fileno(), select.POLLOUT, end), frame)
+            reply = frames.read(_Pipe(process.stdout.fileno(), select.POLLIN, end))
             self._in_request = False
         except errors.BadData:
             self._in_request = False
             raise
+        except TimeoutError:
+            process.kill()
+            process.wait()
+            raise EnvironmentFailed(f"no answer within {limit_s:g} s while {doing}; the worker was stopped") from None
         except (BrokenPipeError, EnvironmentFailed) as error:
             if process.poll() is None and not isinstance(error, BrokenPipeError) and "truncated" not in error.message:
                 raise
-            reply = None
-        finally:
-            watchdog.cancel()
-        if expired.is_set():
-            process.wait()
-            raise EnvironmentFailed(f"no answer within {limit_s:g} s while {doing}; the worker was stopped")
         if reply is None:
             raise self._crash(process, doing)
         if "error" in reply.message:
@@ -230,6 +223,33 @@ class RuntimeProcess:
         # runtimes announce themselves with INFO lines, which explain nothing
         told = [line.strip() for line in lines if line.strip() and not line.startswith("INFO:")]
         return told[-1][:300] if told else ""
+
+
+class _Pipe:
+    """One end of a pipe whose reads and writes end at a moment, since a worker that hangs would block them."""
+
+    def __init__(self, descriptor: int, ready: int, end: float) -> None:
+        self._descriptor, self._end = descriptor, end
+        self._poll = select.poll()
+        self._poll.register(descriptor, ready)
+        os.set_blocking(descriptor, False)
+
+    def read(self, size: int, /) -> bytes:
+        self._wait()
+        return os.read(self._descriptor, size)
+
+    def write(self, data: bytes, /) -> None:
+        left = memoryview(data)
+        while left:
+            self._wait()
+            left = left[os.write(self._descriptor, left) :]
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def _wait(self) -> None:
+        if not self._poll.poll(max(0.0, self._end - time.monotonic()) * 1e3):
+            raise TimeoutError
 
 
 def _signal(number: int) -> str:

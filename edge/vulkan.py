@@ -56,7 +56,7 @@ def vulkan_devices() -> tuple[VulkanDevice, ...]:
         loader.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), None)
         handles = (ctypes.c_void_p * count.value)()
         loader.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), handles)
-        found = tuple(_device(loader, handle) for handle in handles)
+        found = tuple(_device(loader, handle) for handle in handles if handle is not None)
     finally:
         loader.vkDestroyInstance(instance, None)
     if not found:

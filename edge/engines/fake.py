@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from edge.engines.feeds import check
 from edge.errors import BadModel, UnknownName
-from edge.report import Placement, from_plain
+from edge.report import FallbackOp, Placement, from_plain
 from edge.tensors import TensorSpec, quantize
 
-DELEGATES = ("cpu",)
+DELEGATES = ("cpu", "planted")
 VECTOR = (TensorSpec("input", (1, 4), "float32"),)
 SCORES = (TensorSpec("output", (1, 3), "float32"),)
 
@@ -33,6 +33,10 @@ class FakeModel:
 
     Each run busy-waits `latency_ms` times (1 + `slowdown`). `crash_at` ends the process with
     `crash_signal` at that call, `hang_at` stops it for good; None does neither.
+
+    What is `planted_` happens on the delegate "planted" only, so that "cpu" stays the truth to compare with: the
+    operations that the delegate lacks, what is added to its outputs, the milliseconds its first run takes longer,
+    and a crash or a hang at that call.
     """
 
     inputs: tuple[TensorSpec, ...] = VECTOR
@@ -42,9 +46,14 @@ class FakeModel:
     crash_at: int | None = None
     crash_signal: str = "SIGSEGV"
     hang_at: int | None = None
+    planted_fallback: tuple[str, ...] = ()
+    planted_wrong: float = 0.0
+    planted_slow_first_ms: float = 0.0
+    planted_crash_at: int | None = None
+    planted_hang_at: int | None = None
 
     def __post_init__(self) -> None:
-        if self.latency_ms < 0 or self.slowdown < 0:
+        if min(self.latency_ms, self.slowdown, self.planted_slow_first_ms) < 0:
             raise BadModel(f"a fake model takes no negative time: {self.latency_ms} ms, slowdown {self.slowdown}")
         if self.crash_signal not in signal.Signals.__members__:
             raise UnknownName("signal", self.crash_signal, signal.Signals.__members__)
@@ -68,6 +77,16 @@ class FakeEngine:
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise BadModel(f"not a fake model: {error}") from None
+        self._delegate = delegate
+        if delegate == "cpu":
+            self._model = dataclasses.replace(
+                self._model,
+                planted_fallback=(),
+                planted_wrong=0.0,
+                planted_slow_first_ms=0.0,
+                planted_crash_at=None,
+                planted_hang_at=None,
+            )
         self.inputs, self.outputs = self._model.inputs, self._model.outputs
         self._views: dict[str, npt.NDArray[Any]] = {}
         self._calls = 0
@@ -80,12 +99,13 @@ class FakeEngine:
             BadData: a feed does not fit its input.
 
         """
-        end = time.perf_counter_ns() + int(self._model.latency_ms * 1e6 * (1 + self._model.slowdown))
+        first_ms = 0.0 if self._calls else self._model.planted_slow_first_ms
+        end = time.perf_counter_ns() + int((self._model.latency_ms * (1 + self._model.slowdown) + first_ms) * 1e6)
         check(self.inputs, feeds)
         self._calls += 1
         self._misbehave()
         total = sum(float(np.sum(array, dtype=np.float64)) for array in feeds.values())
-        outputs = {spec.name: _cosines(spec, total) for spec in self.outputs}
+        outputs = {spec.name: _cosines(spec, total, self._model.planted_wrong) for spec in self.outputs}
         while time.perf_counter_ns() < end:
             pass
         return outputs
@@ -102,20 +122,22 @@ class FakeEngine:
         """Nothing is kept from run to run."""
 
     def placement(self) -> Placement:
-        """One operation, where it was asked for."""
-        return Placement("cpu", "cpu", 1, 1)
+        """One operation where it was asked for, and the planted ones beside it."""
+        lacks = self._model.planted_fallback
+        fallback = tuple(FallbackOp(op, "planted: the delegate lacks it") for op in lacks)
+        return Placement(self._delegate, self._delegate, 1, 1 + len(lacks), fallback, partitions=1)
 
     def close(self) -> None:
         """Nothing to free."""
 
     def _misbehave(self) -> None:
-        if self._calls == self._model.crash_at:
+        if self._calls in (self._model.crash_at, self._model.planted_crash_at):
             os.kill(os.getpid(), signal.Signals[self._model.crash_signal])
-        while self._calls == self._model.hang_at:
+        while self._calls in (self._model.hang_at, self._model.planted_hang_at):
             time.sleep(1)
 
 
-def _cosines(spec: TensorSpec, total: float) -> npt.NDArray[Any]:
+def _cosines(spec: TensorSpec, total: float, added: float) -> npt.NDArray[Any]:
     shape = tuple(length or 1 for length in spec.shape)
-    values = np.cos(total + np.arange(np.prod(shape, dtype=int), dtype=np.float64))
+    values = np.cos(total + np.arange(np.prod(shape, dtype=int), dtype=np.float64)) + added
     return quantize(values.reshape(shape).astype(np.float32), spec)
