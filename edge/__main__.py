@@ -8,13 +8,13 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edge.bundle import Bundle, Manifest
-    from edge.engines import Engine
+    from edge.engines import Engine, Feeds
     from edge.tensors import Array, TensorSpec
 
 SHOWN_VALUES = 16  # of an output; more is a picture or a signal, and is summed up
@@ -101,16 +101,23 @@ def _seconds(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from edge.answer import answer
     from edge.bundle import open_bundle
+    from edge.engines import predict
     from edge.preprocess import read_examples
 
     bundle = open_bundle(options.bundle)
     engine = _open(bundle, options.threads)
     results = []
+
+    def run(feeds: "Feeds") -> "dict[str, Array]":
+        return predict(engine, feeds)
+
     try:
         for file in options.files:
             for name, raw in read_examples(file, bundle.preprocess):
-                result = _result(name, _predict(engine, bundle, name, raw), bundle.manifest, options.top)
+                outputs = answer(name, raw, run, bundle.preprocess, engine.inputs)
+                result = _result(name, outputs, bundle.manifest, options.top)
                 results.append(result)
                 if not options.json:
                     _print(_line(result))
@@ -121,52 +128,30 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _open(bundle: "Bundle", threads: int) -> "Engine":
+    from edge.answer import require_names
     from edge.engines import open_engine
     from edge.errors import BadInput
 
     engine = open_engine(bundle.model, bundle.manifest.format, threads=threads)
-    for specs, stated in ((engine.inputs, bundle.manifest.inputs), (engine.outputs, bundle.manifest.outputs)):
-        found, names = sorted(spec.name for spec in specs), sorted(spec.name for spec in stated)
-        if found != names:
-            engine.close()
-            raise BadInput(f"the bundle's model has {found}, but its manifest says {names}", "make the bundle again")
+    try:
+        require_names(bundle.manifest, engine.inputs, engine.outputs)
+    except BadInput:
+        engine.close()
+        raise
     return engine
 
 
-def _predict(engine: "Engine", bundle: "Bundle", name: str, raw: "dict[str, Array]") -> "dict[str, Array]":
-    """One raw example to one example of each output, without the batch axis."""
-    import numpy as np
-
-    from edge.engines import predict
-    from edge.errors import BadData
-
-    try:
-        feeds = {key: bundle.preprocess[key](values) for key, values in raw.items()}
-        # a fixed batch is filled with copies of the one example
-        stacked = {spec.name: np.repeat(feeds[spec.name][None], spec.shape[0] or 1, axis=0) for spec in engine.inputs}
-        outputs = predict(engine, stacked)
-    except BadData as error:
-        raise BadData(f"{name}: {error}", error.hint) from error
-    return {key: values[0] if values.ndim else values for key, values in outputs.items()}
-
-
 def _result(name: str, outputs: "dict[str, Array]", manifest: "Manifest", top: int) -> dict[str, Any]:
-    """The answer for one example as plain data: the ranked classes of the first output, and all values."""
+    """The answer for one example as plain data: the ranked classes of the first output, and all other values."""
     import numpy as np
+
+    from edge.answer import rank
 
     result: dict[str, Any] = {"input": name}
-    first = manifest.outputs[0].name
-    if manifest.labels:
-        scores = np.asarray(outputs.pop(first), np.float64).ravel()
-        if scores.size == 1 and len(manifest.labels) == 2:  # one probability, of the second class
-            scores = np.array([1 - scores[0], scores[0]])
-        if scores.size != len(manifest.labels):
-            outputs = {first: scores, **outputs}
-        else:
-            # int8 probabilities of 10 classes, each rounded to 1/256, miss 1 by at most 0.02
-            kind = "probability" if scores.min() >= 0 and abs(scores.sum() - 1) < 0.03 else "score"
-            best = np.argsort(-scores, kind="stable")[:top]
-            result["top"] = [{"label": manifest.labels[i], "index": int(i), kind: float(scores[i])} for i in best]
+    ranked = rank(outputs, manifest, top)
+    if ranked:
+        result["top"] = ranked
+        outputs = {key: values for key, values in outputs.items() if key != manifest.outputs[0].name}
     if outputs:
         result["outputs"] = {key: np.asarray(values).tolist() for key, values in outputs.items()}
     return result
@@ -193,18 +178,19 @@ def _values(values: Any) -> str:
 
 
 def _verify(options: argparse.Namespace) -> None:
+    from edge.answer import outside, replay
     from edge.bundle import open_bundle
+    from edge.engines import predict
     from edge.errors import CheckFailed
 
     bundle = open_bundle(options.bundle)
     engine = _open(bundle, options.threads)
     try:
-        differences = dict(_replay(engine, bundle))
+        differences = replay(lambda feeds: predict(engine, feeds), bundle.golden, engine.inputs)
     finally:
         engine.close()
     allowed = bundle.manifest.tolerance
-    # "not within", so that NaN fails
-    failed = [name for name, difference in differences.items() if not difference <= allowed[name]]
+    failed = outside(differences, allowed)
     n = len(next(iter(bundle.golden.inputs.values())))
     if options.json:
         outputs = [
@@ -228,24 +214,6 @@ def _verify(options: argparse.Namespace) -> None:
 
 def _json_number(value: float) -> "float | None":
     return value if abs(value) < float("inf") else None  # JSON has no NaN and no infinity
-
-
-def _replay(engine: "Engine", bundle: "Bundle") -> "Iterator[tuple[str, float]]":
-    """The largest absolute difference from the golden outputs, by output; NaN where the model answers NaN."""
-    import numpy as np
-
-    from edge.engines import predict
-
-    golden = bundle.golden
-    worst = {spec.name: 0.0 for spec in engine.outputs}
-    for index in range(len(next(iter(golden.inputs.values())))):
-        feeds = {s.name: np.repeat(golden.inputs[s.name][index][None], s.shape[0] or 1, axis=0) for s in engine.inputs}
-        for name, values in predict(engine, feeds).items():
-            got, expected = np.asarray(values, np.float64), np.asarray(golden.outputs[name][index], np.float64)
-            row = got[0] if got.ndim else got
-            difference = np.abs(row - expected).max() if row.shape == expected.shape else np.inf
-            worst[name] = float(np.maximum(worst[name], difference))  # keeps NaN, unlike max()
-    return iter(worst.items())
 
 
 def _info(options: argparse.Namespace) -> None:

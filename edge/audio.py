@@ -1,5 +1,6 @@
 """Sound: read wav, mix to mono, resample, pad or trim. The same code in training and on the device."""
 
+import io
 import math
 import wave
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ ZERO_CROSSINGS = 32
 KAISER_BETA = 9.0
 ROLL_OFF = 0.92
 BLOCK = 8192
+# of all phases together; 44.1 kHz to 16 kHz takes 30,720, and only rates that nobody uses take more than this
+MAX_FILTER_TAPS = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,22 @@ class AudioInput:
         samples, rate_hz = read_wav(path)
         return resample(_mono(samples), rate_hz, self.sample_rate_hz)
 
+    def decode(self, content: bytes, name: str) -> Samples:
+        """As `read`, of the bytes of a file called `name` that nobody vouches for: it makes no more than is used.
+
+        A forged rate would else ask for any amount of samples, or of filters.
+        """
+        samples, rate_hz = decode_wav(content, name)
+        up = self.sample_rate_hz // math.gcd(rate_hz, self.sample_rate_hz)
+        half = _half_width(rate_hz, self.sample_rate_hz)
+        if 2 * half * up > MAX_FILTER_TAPS:
+            raise BadData(
+                f"{name}: sound of {rate_hz} Hz cannot be brought to {self.sample_rate_hz} Hz",
+                f"resample it to {self.sample_rate_hz} Hz first",
+            )
+        used = math.ceil(self.samples * rate_hz / self.sample_rate_hz) + half + 1
+        return resample(_mono(samples[:used]), rate_hz, self.sample_rate_hz)[: self.samples]
+
 
 def read_wav(path: Path) -> tuple[Samples, int]:
     """The samples [n, channels] of a wav file, float32 in -1..1, and their rate in Hz. PCM of 8 to 32 bits.
@@ -72,25 +91,32 @@ def read_wav(path: Path) -> tuple[Samples, int]:
 
     """
     try:
-        with wave.open(str(path), "rb") as file:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadData(f"cannot read {path}: {error.strerror}") from error
+    return decode_wav(content, str(path))
+
+
+def decode_wav(content: bytes, name: str) -> tuple[Samples, int]:
+    """As `read_wav`, of the bytes of a file called `name`."""
+    try:
+        with wave.open(io.BytesIO(content), "rb") as file:
             rate_hz, channels, width, frames = (
                 file.getframerate(),
                 file.getnchannels(),
                 file.getsampwidth(),
                 file.getnframes(),
             )
-            content = file.readframes(frames)
-    except OSError as error:
-        raise BadData(f"cannot read {path}: {error.strerror}") from error
+            pcm = file.readframes(frames)
     except (wave.Error, EOFError) as error:
         reason = str(error) or "it ends early"
-        raise BadData(f"{path} is no PCM wav file: {reason}", "convert it to 16-bit PCM") from error
+        raise BadData(f"{name} is no PCM wav file: {reason}", "convert it to 16-bit PCM") from error
     if width not in {1, 2, 3, 4} or rate_hz < 1:
-        raise BadData(f"{path}: {8 * width} bits at {rate_hz} Hz", "PCM of 8, 16, 24 or 32 bits can be read")
-    if len(content) != frames * channels * width or frames == 0:
-        found = len(content) // (channels * width)
-        raise BadData(f"{path} is cut short: {found} of {frames} frames" if frames else f"{path} holds no sound")
-    return _from_pcm(content, width).reshape(-1, channels), rate_hz
+        raise BadData(f"{name}: {8 * width} bits at {rate_hz} Hz", "PCM of 8, 16, 24 or 32 bits can be read")
+    if len(pcm) != frames * channels * width or frames == 0:
+        found = len(pcm) // (channels * width)
+        raise BadData(f"{name} is cut short: {found} of {frames} frames" if frames else f"{name} holds no sound")
+    return _from_pcm(pcm, width).reshape(-1, channels), rate_hz
 
 
 def _from_pcm(content: bytes, width: int) -> Samples:
@@ -141,8 +167,12 @@ def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
 def _phase_filters(up: int, down: int) -> Samples:
     """[up, taps]: row r holds h(r / up - k) for k = 1 - half .. half, each row summing to 1 (no gain at 0 Hz)."""
     cutoff = ROLL_OFF * min(1.0, up / down)
-    half = math.ceil(ZERO_CROSSINGS / cutoff)
+    half = _half_width(down, up)
     time = np.arange(up)[:, None] / up - np.arange(1 - half, half + 1)[None, :]
     inside = np.clip(1 - (time / (half + 1)) ** 2, 0, None)
     filters = np.sinc(cutoff * time) * np.i0(KAISER_BETA * np.sqrt(inside))
     return np.asarray(filters / filters.sum(axis=1, keepdims=True), np.float32)
+
+
+def _half_width(from_hz: int, to_hz: int) -> int:
+    return math.ceil(ZERO_CROSSINGS / (ROLL_OFF * min(1.0, to_hz / from_hz)))

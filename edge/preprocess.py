@@ -135,11 +135,18 @@ def _read_one(path: Path, step: Preprocess) -> Array:
 def read_npy(path: Path) -> Array:
     """The array in an .npy file. Raises BadData: missing, damaged, pickled, not numbers, NaN or infinite."""
     try:
-        return finite(parse_npy(path.read_bytes()), str(path))
+        content = path.read_bytes()
     except OSError as error:
         raise BadData(f"cannot read {path}: {error.strerror or error}") from error
+    return decode_npy(content, str(path))
+
+
+def decode_npy(content: bytes, name: str) -> Array:
+    """As `read_npy`, of the bytes of a file called `name`."""
+    try:
+        return finite(parse_npy(content), name)
     except ValueError as error:
-        raise BadData(f"{path} cannot be read: {_first_line(error)}", "expected an .npy file of numbers") from error
+        raise BadData(f"{name} cannot be read: {_first_line(error)}", "expected an .npy file of numbers") from error
 
 
 def parse_npy(content: bytes) -> Array:

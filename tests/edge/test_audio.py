@@ -115,3 +115,23 @@ def test_empty_and_broken_sound(tmp_path):
         AudioInput(16000, 4)(np.zeros((1, 2, 3), np.float32))
     with pytest.raises(BadData, match="at least 1"):
         AudioInput(0, 4)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 44100])
+def test_bytes_decode_to_what_the_file_reads_as(tmp_path, rate_hz):
+    write_wav(tmp_path / "a.wav", tone(440, rate_hz, rate_hz), rate_hz)
+    step = AudioInput(16000, 8000)
+    decoded = step.decode((tmp_path / "a.wav").read_bytes(), "a.wav")
+    assert len(decoded) == 8000  # half of the second that is there
+    np.testing.assert_allclose(step(decoded), step(step.read(tmp_path / "a.wav")), atol=1e-7)
+
+
+@pytest.mark.parametrize("rate_hz", [1, 15999, 2**31 - 1])
+def test_a_forged_rate_takes_no_memory(tmp_path, rate_hz):
+    write_wav(tmp_path / "a.wav", tone(440, 16000, 16000), rate_hz)
+    step, content = AudioInput(16000, 8000), (tmp_path / "a.wav").read_bytes()
+    if rate_hz == 2**31 - 1:
+        with pytest.raises(BadData, match="cannot be brought"):
+            step.decode(content, "a.wav")
+    else:
+        assert len(step.decode(content, "a.wav")) == 8000
