@@ -8,9 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from edge.errors import CheckFailed, UnknownName
 from edge.report import Placement
 from edge.settings import NoSettings
+from edge.tensors import Array
 
 Unit = Literal["cpu", "gpu", "npu", "mcu"]
 
@@ -71,6 +74,18 @@ def find_delegate(name: str, model_format: str) -> Delegate:
     if chosen not in known:
         raise UnknownName(f"delegate for .{model_format} models", name, {DEFAULT, *known})
     return known[chosen]
+
+
+def difference(got: Array, expected: Array) -> float:
+    """The largest difference as a fraction of the range of what is expected; infinite where shapes do not fit.
+
+    Where all that is expected is one value, the difference itself; NaN where something that was got is NaN.
+    """
+    if got.shape != expected.shape:
+        return float("inf")
+    truth = np.asarray(expected, np.float64)
+    span = float(np.ptp(truth)) if truth.size else 0.0
+    return float(np.abs(np.asarray(got, np.float64) - truth).max(initial=0.0)) / (span or 1.0)
 
 
 def require_placement(placement: Placement, allowed: Iterable[str] = ()) -> None:

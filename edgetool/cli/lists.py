@@ -1,4 +1,4 @@
-"""`edgetool passes` and `edgetool targets`: what there is."""
+"""`edgetool passes`, `targets` and `delegates`: what there is."""
 
 import dataclasses
 import json
@@ -47,3 +47,40 @@ def targets(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
         memory = "memory not stated" if target.memory_bytes is None else f"{target.memory_bytes / 1e9:g} GB"
         cores = "" if target.cores is None else f"{target.cores} cores, "
         typer.echo(f"{target.name:<20}{target.arch}, {cores}{memory}, {' and '.join(target.engines)}")
+
+
+def delegates(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds that one delegate may take.")] = 120.0,
+) -> None:
+    """List what may run a model, and what of it really works on this machine.
+
+    Each delegate runs a small network in a process of its own: "native" is the real unit, "emulated" is software that
+    stands for it, "estimated" is a compiler's word, and "unavailable" has the reason and what to do.
+
+    \b
+    Examples:
+      edgetool delegates
+      edgetool delegates --json
+    """
+    from edge.delegates import DELEGATES
+    from edge.proof import Proof, prove_all
+    from edgetool.cli.progress import progress_display
+
+    with progress_display() as progress:
+        progress.stage("proving")
+        known: list[Proof] = []
+
+        def done(proof: Proof) -> None:
+            known.append(proof)
+            progress.at(len(known) / len(DELEGATES), f"{proof.name}: {proof.status}")
+
+        proofs = prove_all(limit_s=limit, done=done)
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(proof) for proof in proofs], indent=2))
+        return
+    for proof in proofs:
+        typer.echo(f"{proof.name:<14}{proof.status:<13}{proof.engine:<13}{DELEGATES[proof.name].does}")
+        for said in (proof.proof, proof.reason):
+            if said:
+                typer.echo(f"{'':<14}{said}")

@@ -10,7 +10,7 @@ import typer
 from edge import __version__
 from edge.errors import EdgetoolError, from_system
 from edgetool.cli.compress import compress
-from edgetool.cli.lists import passes, targets
+from edgetool.cli.lists import delegates, passes, targets
 from edgetool.cli.models import convert, evaluate, inspect
 from edgetool.cli.report import report
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (compress, inspect, convert, evaluate, passes, targets, report):
+for command in (compress, inspect, convert, evaluate, passes, targets, delegates, report):
     app.command()(command)
 
 

@@ -1,6 +1,7 @@
-"""Makes the binary fixtures of this folder: `python tests/edge/data/make.py` (needs TensorFlow and onnx).
+"""Makes the binary fixtures of this folder and edge/proof_models: `python tests/edge/data/make.py`.
 
-The device-core tests run where neither is installed, so the files are committed. Weights are seeded.
+It needs TensorFlow and onnx. The device-core tests run where neither is installed, so the files are committed.
+Weights are seeded.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 FOLDER = Path(__file__).resolve().parent
+PROOF_MODELS = FOLDER.parents[2] / "edge" / "proof_models"
 SEED = 20
 
 
@@ -96,6 +98,95 @@ def onnx_float() -> bytes:
     return bytes(model.SerializeToString())
 
 
+def proof_litert() -> bytes:
+    """What a delegate is proven with: image [1, 16, 16, 3] -> logits [1, 10], kernels as in `proof_weights`."""
+    import tensorflow as tf
+
+    class Proof(tf.Module):  # type: ignore[misc]  # tensorflow has no types
+        def __init__(self) -> None:
+            self.kernels = {name: tf.Variable(value) for name, value in proof_weights().items()}
+
+        @tf.function(input_signature=[tf.TensorSpec((1, 16, 16, 3), tf.float32, name="image")])  # type: ignore[untyped-decorator]  # tensorflow has no types
+        def logits(self, image: Any) -> dict[str, Any]:
+            padded = tf.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            hidden = tf.nn.relu(tf.nn.conv2d(padded, self.kernels["stem"], 2, "VALID"))
+            hidden = tf.nn.relu(tf.nn.depthwise_conv2d(hidden, self.kernels["depthwise"], (1, 1, 1, 1), "SAME"))
+            hidden = tf.nn.relu(tf.nn.conv2d(hidden, self.kernels["pointwise"], 1, "VALID"))
+            return {"logits": tf.reduce_mean(hidden, (1, 2)) @ self.kernels["dense"]}
+
+    proof = Proof()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([proof.logits.get_concrete_function()], proof)
+    return bytes(converter.convert())
+
+
+def proof_onnx() -> bytes:
+    """The network of `proof_litert` in ONNX: image [1, 3, 16, 16] -> logits [1, 10]."""
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    kernels = proof_weights()
+    initializers = {
+        "stem": kernels["stem"].transpose(3, 2, 0, 1),
+        "depthwise": kernels["depthwise"].transpose(2, 3, 0, 1),
+        "pointwise": kernels["pointwise"].transpose(3, 2, 0, 1),
+        "dense": kernels["dense"],
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "stem"], ["c1"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "depthwise"], ["c2"], group=8, pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("Conv", ["r2", "pointwise"], ["c3"]),
+        helper.make_node("Relu", ["c3"], ["r3"]),
+        helper.make_node("ReduceMean", ["r3"], ["m"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["m", "dense"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "proof",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 16, 16])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 10])],
+        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in initializers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def proof_weights() -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Convolution, depthwise, pointwise and dense kernels, scaled so that the logits spread over several units."""
+    rng = np.random.default_rng(SEED + 2)
+    shapes = {"stem": (3, 3, 3, 8), "depthwise": (3, 3, 8, 1), "pointwise": (1, 1, 8, 16), "dense": (16, 10)}
+    return {
+        name: rng.normal(0, 2 / np.sqrt(np.prod(shape[:-1])), shape).astype(np.float32)
+        if name != "depthwise"
+        else rng.normal(0, 0.6, shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+def proof_logits(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The network of `proof_litert` by its definition, in float64: [n, 16, 16, 3] -> [n, 10]."""
+    kernels = {name: value.astype(np.float64) for name, value in proof_weights().items()}
+
+    def windows(padded: np.ndarray[Any, Any], stride: int) -> np.ndarray[Any, Any]:
+        view = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+        return view[:, ::stride, ::stride]
+
+    pad = ((0, 0), (1, 1), (1, 1), (0, 0))
+    hidden = np.einsum("nyxcij,ijco->nyxo", windows(np.pad(images.astype(np.float64), pad), 2), kernels["stem"])
+    hidden = windows(np.pad(np.maximum(hidden, 0), pad), 1)
+    hidden = np.einsum("nyxcij,ijc->nyxc", hidden, kernels["depthwise"][..., 0])
+    hidden = np.einsum("nyxc,co->nyxo", np.maximum(hidden, 0), kernels["pointwise"][0, 0])
+    logits: np.ndarray[Any, Any] = np.maximum(hidden, 0).mean((1, 2)) @ kernels["dense"]
+    return logits
+
+
+def proof_images() -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Noise of growing contrast, so that no two examples answer alike: [8, 16, 16, 3]."""
+    noise = np.random.default_rng(SEED + 3).random((8, 16, 16, 3), np.float32)
+    return noise * np.linspace(0.1, 2.0, 8, dtype=np.float32)[:, None, None, None]
+
+
 def main() -> None:
     files = {
         "tiny.tflite": litert(None, int8=False),
@@ -105,6 +196,10 @@ def main() -> None:
     }
     for name, content in files.items():
         (FOLDER / name).write_bytes(content)
+    PROOF_MODELS.mkdir(exist_ok=True)
+    (PROOF_MODELS / "conv.tflite").write_bytes(proof_litert())
+    (PROOF_MODELS / "conv.onnx").write_bytes(proof_onnx())
+    np.savez(PROOF_MODELS / "expected.npz", image=proof_images(), logits=proof_logits(proof_images()))
 
 
 if __name__ == "__main__":
