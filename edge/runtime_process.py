@@ -18,8 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge import errors, frames
+from edge.energy import Energy
 from edge.errors import EdgetoolError, EnvironmentFailed, ProcessCrashed
 from edge.frames import Frame
+from edge.probe import Clocks
+from edge.profile import RanOp
 from edge.report import Placement, from_plain
 from edge.tensors import Array, TensorSpec
 
@@ -54,14 +57,17 @@ class WorkerStatus:
 class RuntimeProcess:
     """A worker process, as a context manager. Any command whose standard streams speak the protocol will do.
 
+    `environment` is set on top of this process's own.
+
     Expected errors inside the worker are raised here as the same class. In addition every request raises
 
         ProcessCrashed     the worker died: how, and what it was doing
         EnvironmentFailed  it could not be started, or gave no answer within its time limit (it is then killed)
     """
 
-    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, command: Sequence[str] = COMMAND, environment: Mapping[str, str] | None = None) -> None:
         self._command = tuple(command)
+        self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
         self._title = "the model"
@@ -86,7 +92,7 @@ class RuntimeProcess:
                 stderr=self._stderr,
                 bufsize=0,
                 cwd=PACKAGES,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"},
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1", **self._environment},
                 start_new_session=True,  # Ctrl-C is for the client, which then closes the worker in order
             )
         except OSError as error:
@@ -158,6 +164,43 @@ class RuntimeProcess:
         """The first run's time, the peak memory and the processor time so far."""
         reply = self.request(Frame({"op": "status"}), "reporting its status", 30.0).message
         return WorkerStatus(reply["first_ms"], reply["peak_rss_bytes"], reply["cpu_s"])
+
+    def end_to_end(
+        self, preprocess: Mapping[str, Any], raw: Mapping[str, Array], *, seconds: float, min_calls: int = 1
+    ) -> npt.NDArray[np.float64]:
+        """Seconds of each whole inference, from one raw example to real outputs: preprocessing counts too: [calls].
+
+        `preprocess` is the plain form of each input's step, as a bundle's manifest has it.
+        """
+        how = {"preprocess": dict(preprocess), "seconds": seconds, "min_calls": min_calls}
+        frame = Frame({"op": "end_to_end", **how}, dict(raw))
+        reply = self.request(frame, f"timing {self._title} with its preprocessing", seconds + 120)
+        return np.asarray(reply.arrays["seconds"], np.float64)
+
+    def throughput(self, *, streams: int, seconds: float, limit_s: float = 600.0) -> float:
+        """Inferences a second of `streams` engines of the loaded model, each in a thread of its own."""
+        frame = Frame({"op": "throughput", "streams": streams, "seconds": seconds})
+        reply = self.request(frame, f"running {self._title} in {streams} streams", limit_s).message
+        return float(reply["examples"] / reply["seconds"])
+
+    def profile(self, *, runs: int, limit_s: float = 300.0) -> tuple[RanOp, ...] | None:
+        """The median time of each operation over `runs` runs; None where the runtime keeps no such record."""
+        reply = self.request(Frame({"op": "profile", "runs": runs}), f"profiling {self._title}", limit_s).message
+        ops: tuple[RanOp, ...] | None = None if reply["ops"] is None else from_plain(tuple[RanOp, ...], reply["ops"])
+        return ops
+
+    def clocks(self) -> Clocks:
+        """Frequency, temperature and throttling where the worker runs."""
+        reply = self.request(Frame({"op": "clocks"}), "reading the clocks", 30.0).message
+        clocks: Clocks = from_plain(Clocks, reply["clocks"])
+        return clocks
+
+    def energy(self, *, seconds: float, idle_seconds: float) -> Energy | None:
+        """Joules of one inference by the meter where the worker runs; None where there is none."""
+        frame = Frame({"op": "energy", "seconds": seconds, "idle_seconds": idle_seconds})
+        reply = self.request(frame, f"measuring the energy of {self._title}", seconds + idle_seconds + 120).message
+        energy: Energy | None = from_plain(Energy, reply["energy"]) if reply["energy"] is not None else None
+        return energy
 
     def request(self, frame: Frame, doing: str, limit_s: float) -> Frame:
         """Send one request and wait for its reply at most `limit_s` seconds; `doing` says what it is in errors."""

@@ -8,6 +8,11 @@ message `{"op": …}`; the reply is one frame, `{"ok": true, …}` or `{"error":
     load     path, format, threads, delegate, settings   ->  engine, inputs, outputs, load_ms, placement
     predict  arrays [N, ...] by input          ->  arrays [N, ...] by output, real values
     time     calls or seconds (with min_calls), lead_in, slowdown  ->  array "seconds" [calls]
+    end_to_end  preprocess, seconds, min_calls, arrays (one raw example by input)  ->  array "seconds" [calls]
+    throughput  streams, seconds               ->  examples, seconds: so many engines run at the same time
+    profile  runs                              ->  ops [{op, name, provider, us}], null where the runtime keeps none
+    energy   seconds, idle_seconds             ->  energy {joules_per_inference, method, ...}, null without a meter
+    clocks                                     ->  clocks {current_mhz, temperature_c, throttle_events, ...}
     status                                     ->  first_ms, peak_rss_bytes, cpu_s
     stop                                       ->  nothing; the worker ends
 
@@ -24,17 +29,19 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge import frames
+from edge import energy, frames, probe
 from edge.engines import Engine, Feeds, import_runtime, open_engine, predict
 from edge.engines.feeds import fixed
 from edge.errors import BadData, BadModel, BadRecipe, EdgetoolError, EnvironmentFailed
 from edge.frames import Frame, Reader, Writer
+from edge.preprocess import from_plain
+from edge.profile import profile
 from edge.tensors import Array
 
 
@@ -45,6 +52,16 @@ class Worker:
         self._engine: Engine | None = None
         self._first_ms: float | None = None
         self._fixed: Feeds = {}
+        self._path = Path()
+        self._where: dict[str, Any] = {}
+        self._streams: list[Engine] = []
+        self._told: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+            "throughput": self._throughput,
+            "profile": self._profile,
+            "energy": self._energy,
+            "clocks": lambda message: {"clocks": dataclasses.asdict(probe.clocks())},
+            "status": self._status,
+        }
 
     def answer(self, request: Frame) -> Frame:
         """The reply to one request; expected errors become part of it."""
@@ -69,24 +86,27 @@ class Worker:
             return Frame({"ok": True}, self._predict(request.arrays))
         if op == "time":
             return Frame({"ok": True}, {"seconds": self._time(message)})
-        if op == "status":
-            status = {"first_ms": self._first_ms, "peak_rss_bytes": peak_rss_bytes(), "cpu_s": time.process_time()}
-            return Frame({"ok": True, **status})
-        raise BadRecipe(f"unknown request {op!r}", "import, load, predict, time, status or stop")
+        if op == "end_to_end":
+            return Frame({"ok": True}, {"seconds": self._end_to_end(message, request.arrays)})
+        if op in self._told:
+            return Frame({"ok": True, **self._told[op](message)})
+        known = ("import", "load", "predict", "time", "end_to_end", *self._told)
+        raise BadRecipe(f"unknown request {op!r}", f"{', '.join(known)} or stop")
 
     def _load(self, message: Mapping[str, Any]) -> Frame:
         import_runtime(message["format"])
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        for loaded in (*([] if self._engine is None else [self._engine]), *self._streams):
+            loaded.close()
+        self._engine, self._streams = None, []
+        self._where = {
+            "format": message["format"],
+            "threads": message["threads"],
+            "delegate": message["delegate"],
+            "settings": message.get("settings"),
+        }
+        self._path = Path(message["path"])
         start = time.perf_counter_ns()
-        engine = open_engine(
-            Path(message["path"]),
-            message["format"],
-            threads=message["threads"],
-            delegate=message["delegate"],
-            settings=message.get("settings"),
-        )
+        engine = open_engine(self._path, **self._where)
         load_ms = (time.perf_counter_ns() - start) / 1e6
         self._engine, self._first_ms, self._fixed = engine, None, {}
         return Frame(
@@ -132,15 +152,85 @@ class Worker:
         if not self._fixed:
             self._fixed = fixed(engine.inputs)
         if self._first_ms is None:
-            self._first_ms = float(_durations(engine, self._fixed, calls=1)[0]) * 1e3
-        _durations(engine, self._fixed, calls=message.get("lead_in", 0))
+            self._first_ms = float(_durations(engine.run, self._fixed, calls=1)[0]) * 1e3
+        _durations(engine.run, self._fixed, calls=message.get("lead_in", 0))
         return _durations(
-            engine,
+            engine.run,
             self._fixed,
             calls=message.get("calls") or message.get("min_calls", 1),
             seconds=0.0 if message.get("calls") else message["seconds"],
             slowdown=message.get("slowdown", 0.0),
         )
+
+    def _end_to_end(self, message: Mapping[str, Any], raw: Mapping[str, Array]) -> Array:
+        engine = self._loaded()
+        steps = {name: from_plain(plain) for name, plain in message["preprocess"].items()}
+        batch = {spec.name: spec.shape[0] or 1 for spec in engine.inputs}
+
+        def whole(feeds: Feeds) -> None:
+            inputs = {name: step(feeds[name])[None] for name, step in steps.items()}
+            predict(engine, {k: x if batch[k] == 1 else np.repeat(x, batch[k], axis=0) for k, x in inputs.items()})
+
+        _durations(whole, raw, calls=1)
+        return _durations(whole, raw, calls=message.get("min_calls", 1), seconds=message["seconds"])
+
+    def _throughput(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Every stream has an engine and a thread; runtimes leave Python's lock while they compute."""
+        first = self._loaded()
+        streams, seconds = message["streams"], message["seconds"]
+        while len(self._streams) < streams - 1:
+            self._streams.append(open_engine(self._path, **self._where))
+        engines, feeds = [first, *self._streams][:streams], fixed(first.inputs)
+        for engine in engines:
+            engine.run(feeds)
+        counts = [0] * streams
+        ready = threading.Barrier(streams + 1)
+        failed: list[Exception] = []
+
+        def stream(k: int) -> None:
+            run = engines[k].run
+            ready.wait()
+            try:
+                while time.perf_counter() < until[0]:
+                    run(feeds)
+                    counts[k] += 1
+            except EdgetoolError as error:
+                failed.append(error)
+
+        until = [0.0]
+        threads = [threading.Thread(target=stream, args=(k,)) for k in range(streams)]
+        for thread in threads:
+            thread.start()
+        start = time.perf_counter()
+        until[0] = start + seconds
+        ready.wait()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+        batch = (first.inputs[0].shape[0] or 1) if first.inputs[0].shape else 1
+        return {"examples": sum(counts) * batch, "seconds": time.perf_counter() - start}
+
+    def _profile(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        ops = profile(self._path, self._where, fixed(self._loaded().inputs), message["runs"])
+        return {"ops": None if ops is None else [dataclasses.asdict(op) for op in ops]}
+
+    def _energy(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        engine = self._loaded()
+        feeds = fixed(engine.inputs)
+        meter = energy.meter()
+        if meter is None:
+            return {"energy": None}
+        found = energy.measure(
+            meter,
+            lambda seconds: len(_durations(engine.run, feeds, calls=1, seconds=seconds)),
+            seconds=message["seconds"],
+            idle_seconds=message["idle_seconds"],
+        )
+        return {"energy": dataclasses.asdict(found)}
+
+    def _status(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        return {"first_ms": self._first_ms, "peak_rss_bytes": peak_rss_bytes(), "cpu_s": time.process_time()}
 
     def _loaded(self) -> Engine:
         if self._engine is None:
@@ -173,13 +263,15 @@ def peak_rss_bytes() -> int | None:
     return None
 
 
-def _durations(engine: Engine, feeds: Feeds, *, calls: int, seconds: float = 0.0, slowdown: float = 0.0) -> Array:
+def _durations(
+    run: Callable[[Feeds], Any], feeds: Feeds, *, calls: int, seconds: float = 0.0, slowdown: float = 0.0
+) -> Array:
     """Seconds of each run: at least `calls`, and more until about `seconds` have gone by.
 
     `slowdown` plants a known effect: that fraction is added to the time of each run. It is added, not waited for,
     since a processor that waits in between runs the next one slower, and the effect is no longer the known one.
     """
-    run, clock = engine.run, time.perf_counter_ns
+    clock = time.perf_counter_ns
     durations: list[int] = []
     gc.disable()
     try:

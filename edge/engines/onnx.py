@@ -33,7 +33,14 @@ class ONNXRuntimeEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, model: Path | bytes, threads: int, delegate: Delegate, settings: NoSettings) -> None:
+    def __init__(
+        self,
+        model: Path | bytes,
+        threads: int,
+        delegate: Delegate,
+        settings: NoSettings,
+        profile_to: Path | None = None,
+    ) -> None:
         ort = runtime()
         self._title = model.name if isinstance(model, Path) else "the model"
         self._delegate = delegate.name
@@ -44,6 +51,10 @@ class ONNXRuntimeEngine:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        self._profiled = profile_to is not None
+        if profile_to is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile_to)
         # a spinning pool takes a core from whatever runs next on the machine
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -130,6 +141,8 @@ class ONNXRuntimeEngine:
 
     def close(self) -> None:
         """Free the model. The engine cannot run afterwards."""
+        if self._profiled:
+            self._session.end_profiling()
         del self._session, self._run
 
     def _spec(self, arg: Any, symbols: set[str], *, is_input: bool) -> TensorSpec:

@@ -17,7 +17,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,16 +28,14 @@ import numpy.typing as npt
 from edge import probe
 from edge.errors import BadRecipe, EdgetoolError, EnvironmentFailed, UnknownName
 from edge.report import Measurement, RaceConditions, Skipped
-from edge.runtime_process import Loaded, RuntimeProcess, WorkerStatus
+from edge.runtime_process import LOAD_LIMIT_S, Loaded, RuntimeProcess, WorkerStatus
+from edge.warm_up import WarmUp, warm_up
 from edgetool.verify import speed_gate
 
 Progress = Callable[[str, float], None]
 Seconds = npt.NDArray[np.float64]
 
 LOCK = Path(tempfile.gettempdir()) / "edgetool-race.lock"
-# warm-up ends when the medians of this many stretches in a row agree this well
-STATIONARY_STRETCHES = 3
-STATIONARY_WITHIN = 0.03
 # the largest of n calls is above p95 with 95 % from n = 59 on: 1 - 0.95^59 > 0.95
 FEWEST_CALLS = 59
 
@@ -46,7 +44,8 @@ FEWEST_CALLS = 59
 class Entry:
     """One model to time. `baseline` is the id of the entry it is compared with, None for the baseline itself.
 
-    `slowdown` plants a known effect for calibration: that fraction is added to every run.
+    `settings` are what the delegate is told. `slowdown` plants a known effect for calibration: that fraction is added
+    to every run.
     """
 
     id: str
@@ -57,6 +56,7 @@ class Entry:
     delegate: str = "cpu"
     baseline: str | None = None
     slowdown: float = 0.0
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Settings:
 
     A block is `block_seconds` of runs and at least `min_calls` of them, after `lead_in` runs that are not
     counted because the process before left them cold caches. Before its blocks a process runs until it is
-    stationary, at most `max_warmup_seconds`.
+    stationary, at most `max_warmup_seconds`; to load the model it has `max_load_seconds`.
     """
 
     launches: int = 8
@@ -75,6 +75,7 @@ class Settings:
     lead_in: int = 2
     max_warmup_seconds: float = 0.5
     max_wait_seconds: float = 900.0
+    max_load_seconds: float = LOAD_LIMIT_S
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -87,12 +88,25 @@ class Settings:
             raise BadRecipe(f"no block lasts {self.block_seconds} s after {self.lead_in} runs")
 
 
+@dataclass(frozen=True, eq=False)
+class Launches:
+    """What a measurement sums up: the seconds of every call, [calls] a launch, in the order of the launches.
+
+    `warmups` and `imported_rss_bytes` (the peak when the runtime was imported, before any model) are by launch too.
+    """
+
+    seconds: tuple[Seconds, ...]
+    warmups: tuple[WarmUp, ...]
+    imported_rss_bytes: tuple[int | None, ...]
+
+
 @dataclass(frozen=True)
 class RaceResult:
-    """A measurement of every entry by id, or why there is none."""
+    """A measurement of every entry by id, or why there is none; and `launches` of those that have one."""
 
     rows: dict[str, Measurement | Skipped]
     conditions: RaceConditions
+    launches: dict[str, Launches] = field(default_factory=dict)
 
 
 @dataclass
@@ -103,6 +117,8 @@ class _Record:
     launches: list[Seconds] = field(default_factory=list)
     loaded: list[Loaded] = field(default_factory=list)
     status: list[WorkerStatus] = field(default_factory=list)
+    warmups: list[WarmUp] = field(default_factory=list)
+    imported: list[int | None] = field(default_factory=list)
 
 
 @dataclass
@@ -137,7 +153,7 @@ def race(
     skipped: dict[str, Skipped] = {}
     records = {entry.id: _Record() for entry in entries}
     rng = np.random.default_rng(settings.seed)
-    with _machine_to_itself(lock, settings.max_wait_seconds, progress):
+    with machine_to_itself(lock, settings.max_wait_seconds, progress):
         load_before, clocks, started = os.getloadavg()[0], probe.clocks(), time.monotonic()
         busy, own = probe.busy_seconds(), time.process_time()
         for i in range(settings.launches):
@@ -160,7 +176,13 @@ def race(
         else:
             baseline = None if entry.baseline is None or entry.baseline in skipped else records[entry.baseline]
             rows[entry.id] = _measurement(entry, records[entry.id], baseline, settings.seed, conditions.throttled)
-    return RaceResult(rows, conditions)
+    launches = {
+        entry.id: Launches(tuple(record.launches), tuple(record.warmups), tuple(record.imported))
+        for entry in entries
+        if entry.id not in skipped
+        for record in (records[entry.id],)
+    }
+    return RaceResult(rows, conditions, launches)
 
 
 def _check(entries: Sequence[Entry]) -> None:
@@ -173,12 +195,16 @@ def _check(entries: Sequence[Entry]) -> None:
         if entry.baseline not in by_id:
             raise UnknownName("baseline", entry.baseline, by_id)
         other = by_id[entry.baseline]
-        if (entry.engine, entry.delegate, entry.threads) != (other.engine, other.delegate, other.threads):
+        if _place(entry) != _place(other):
             raise BadRecipe(
                 f"{entry.id} ({entry.engine}, {entry.delegate}, {entry.threads} threads) cannot be compared with "
                 f"{other.id} ({other.engine}, {other.delegate}, {other.threads} threads)",
                 "a ratio is between models on the same engine, delegate and threads",
             )
+
+
+def _place(entry: Entry) -> tuple[object, ...]:
+    return entry.engine, entry.delegate, entry.threads, dict(entry.settings)
 
 
 def _launch(
@@ -220,24 +246,31 @@ def _import(entry: Entry, process: RuntimeProcess, skipped: dict[str, Skipped]) 
 
 def _warm_up(entry: Entry, process: RuntimeProcess, record: _Record, settings: Settings) -> _Runner:
     """Load the model and run it until its median is stationary, or for `max_warmup_seconds`."""
-    loaded = process.load(entry.path, entry.format, threads=entry.threads, delegate=entry.delegate)
+    imported = process.status().peak_rss_bytes
+    loaded = process.load(
+        entry.path,
+        entry.format,
+        threads=entry.threads,
+        delegate=entry.delegate,
+        settings=entry.settings,
+        limit_s=settings.max_load_seconds,
+    )
     if loaded.engine != entry.engine:
         raise BadRecipe(f"{entry.path.name} runs on {loaded.engine}, not on {entry.engine}")
     record.loaded.append(loaded)
-    medians: list[float] = []
-    end = time.monotonic() + settings.max_warmup_seconds
-    while len(medians) < STATIONARY_STRETCHES or (time.monotonic() < end and not _stationary(medians)):
-        stretch = process.time(seconds=settings.block_seconds, min_calls=settings.min_calls, slowdown=entry.slowdown)
-        medians.append(float(np.median(stretch)))
+    warmed = warm_up(
+        process,
+        stretch_seconds=settings.block_seconds,
+        min_calls=settings.min_calls,
+        max_seconds=settings.max_warmup_seconds,
+        slowdown=entry.slowdown,
+    )
+    record.warmups.append(warmed)
+    record.imported.append(imported)
     # every launch has the same number of calls, so that each weighs the same in the percentiles
-    record.calls = record.calls or max(settings.min_calls, math.ceil(settings.block_seconds / medians[-1]))
+    record.calls = record.calls or max(settings.min_calls, math.ceil(settings.block_seconds / warmed.median_s))
     # a block that takes 20 times as long as in the warm-up, and half a minute more, hangs
-    return _Runner(entry, process, record, 30 + 20 * record.calls * medians[-1])
-
-
-def _stationary(medians: Sequence[float]) -> bool:
-    last = medians[-STATIONARY_STRETCHES:]
-    return max(last) <= min(last) * (1 + STATIONARY_WITHIN)
+    return _Runner(entry, process, record, 30 + 20 * record.calls * warmed.median_s)
 
 
 def _block(runner: _Runner, settings: Settings) -> None:
@@ -262,7 +295,7 @@ def _measurement(
         engine=entry.engine,
         delegate=entry.delegate,
         threads=entry.threads,
-        status="measured",
+        status="measured" if record.loaded[0].placement.emulated_by is None else "emulated",
         load_ms=float(np.median([loaded.load_ms for loaded in record.loaded])),
         first_ms=float(np.median([status.first_ms for status in record.status if status.first_ms is not None])),
         n=len(latencies),
@@ -291,7 +324,7 @@ def _or_skipped(entry: Entry, skipped: dict[str, Skipped]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _machine_to_itself(lock: Path, max_wait_seconds: float, progress: Progress) -> Iterator[None]:
+def machine_to_itself(lock: Path, max_wait_seconds: float, progress: Progress) -> Iterator[None]:
     """Hold the lock that all races of this machine share; the system frees it when this process ends."""
     end = time.monotonic() + max_wait_seconds
     descriptor = _open_lock(lock)
