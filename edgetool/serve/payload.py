@@ -1,0 +1,159 @@
+"""From the body of a request to one raw example: JSON, or a file as `python -m edge run` takes it.
+
+Both carry *raw* values, which then go through the bundle's own preprocessing: pixels 0 to 255 as [H, W] or
+[H, W, C], samples in -1..1 at the model's rate, a row of a table, or an array as the model was given in training.
+There is no batch axis. Nothing names a file, and nothing is unpickled.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from edge.audio import AudioInput
+from edge.errors import UnknownName
+from edge.image import ImageInput, decode_image
+from edge.preprocess import ArrayInput, Preprocess, decode_npy, finite
+from edge.tensors import Array
+from edgetool.serve.refusal import Refusal
+
+JSON, NPY = "application/json", "application/x-npy"
+WAV = frozenset({"audio/wav", "audio/wave", "audio/x-wav", "audio/vnd.wave"})
+NAME = "the request"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A body as it came, with its Content-Type."""
+
+    content_type: str
+    body: bytes
+
+
+def media_types(steps: Mapping[str, Preprocess]) -> list[str]:
+    """What a model with these inputs takes, for people and for OpenAPI."""
+    if len(steps) != 1:
+        return [JSON]
+    ((_, step),) = steps.items()
+    own = {ImageInput: ["image/*"], AudioInput: ["audio/wav"]}
+    return [JSON, *own.get(type(step), []), NPY]
+
+
+def raw_example(payload: Payload, steps: Mapping[str, Preprocess]) -> dict[str, Array]:
+    """One raw example of each input.
+
+    Raises:
+        Refusal: not JSON, not numbers, other inputs than the model's, or a media type that it does not take.
+        BadData: a file that cannot be decoded.
+        RuntimeMissing: the decoder is not installed.
+
+    """
+    kind = payload.content_type.partition(";")[0].strip().lower()
+    if kind == JSON:
+        return _from_json(payload.body, steps)
+    if len(steps) == 1:
+        ((name, step),) = steps.items()
+        if kind == NPY:
+            return {name: _npy(payload.body)}
+        if kind.startswith("image/") and isinstance(step, ImageInput):
+            return {name: decode_image(payload.body, NAME)}
+        if kind in WAV and isinstance(step, AudioInput):
+            return {name: step.decode(payload.body, NAME)}
+    raise Refusal(
+        "media_type",
+        f"the body is {kind!r}" if kind else "the request has no Content-Type",
+        f"this model takes {', '.join(media_types(steps))}",
+    )
+
+
+def _npy(body: bytes) -> Array:
+    try:
+        return decode_npy(body, NAME)
+    except (OverflowError, MemoryError) as error:  # a shape that no machine holds
+        raise Refusal("misfit", f"{NAME} cannot be read: {error}", "expected an .npy file of numbers") from error
+
+
+def _from_json(body: bytes, steps: Mapping[str, Preprocess]) -> dict[str, Array]:
+    try:
+        data = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refusal("malformed", f"the body is no JSON: {_one_line(error)}") from None
+    form = f'{{"inputs": {{{", ".join(f"{json.dumps(name)}: …" for name in steps)}}}}}'
+    if not isinstance(data, dict) or not isinstance(data.get("inputs"), dict):
+        raise Refusal("misfit", f"the body holds {_kind(data)} without inputs", f"send {form}")
+    for found, known, what in ((data, ("inputs",), "key"), (data["inputs"], tuple(steps), "input")):
+        for key in found:
+            if key not in known:
+                unknown = UnknownName(what, key[:80], known)
+                raise Refusal("misfit", unknown.message, unknown.hint)
+    missing = [name for name in steps if name not in data["inputs"]]
+    if missing:
+        raise Refusal("misfit", f"input {missing[0]!r} is missing", f"send {form}")
+    may_hold_booleans = b"true" in body or b"false" in body
+    return {name: _array(name, data["inputs"][name], step, may_hold_booleans) for name, step in steps.items()}
+
+
+def _array(name: str, values: Any, step: Preprocess, may_hold_booleans: bool) -> Array:
+    dtype = np.dtype(_dtype(step))
+    # numpy would read true as 1 and "1.5" as 1.5
+    if may_hold_booleans and dtype.kind != "b" and any(isinstance(value, bool) for value in _leaves(values)):
+        raise Refusal("misfit", f"input {name!r} has true or false in it", "send numbers")
+    try:
+        array = np.asarray(values)
+    except (ValueError, OverflowError) as error:
+        reason = "rows of different lengths" if "inhomogeneous" in str(error) else _one_line(error)
+        raise Refusal("misfit", f"input {name!r} is no array: {reason}", "send nested lists of numbers") from None
+    if array.size == 0:
+        raise Refusal("misfit", f"input {name!r} is empty")
+    if array.dtype.kind not in ("b" if dtype.kind == "b" else "iuf"):
+        takes = "true and false" if dtype.kind == "b" else "numbers of up to 64 bits"
+        raise Refusal("misfit", f"input {name!r} holds something else than {takes}", "send nested lists of them")
+    return _cast(name, finite(array, f"input {name!r}"), dtype)
+
+
+def _dtype(step: Preprocess) -> str:
+    """What raw values become before the step sees them."""
+    if isinstance(step, ImageInput):
+        return "uint8"
+    if isinstance(step, AudioInput):
+        return "float32"
+    if isinstance(step, ArrayInput) and np.dtype(step.dtype).kind != "f":
+        return step.dtype
+    return "float64"
+
+
+def _cast(name: str, array: Array, dtype: "np.dtype[Any]") -> Array:
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        whole = array.dtype.kind != "f" or bool((array == np.rint(array)).all())
+        # compared as Python numbers: 2^63 as a float is the same as 2^63 - 1
+        if not whole or int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise Refusal("misfit", f"input {name!r} takes whole numbers from {limits.min} to {limits.max}")
+    cast = array.astype(dtype)
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            cast = finite(array.astype(dtype), f"input {name!r} as {dtype}")
+    return cast
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    if isinstance(values, list):
+        for value in values:
+            yield from _leaves(value)
+    else:
+        yield values
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _kind(data: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
+    return names.get(type(data), "a number")
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
