@@ -7,12 +7,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := out/demo
 
-.PHONY: help demo test lint types layers figures clean
+.PHONY: help demo test lint types layers delegates figures clean
 
 help:
 	@echo "make demo     compress the reference model, verify it, open out/demo/report.html afterwards"
 	@echo "make test     install what the tests need and run them all"
 	@echo "make lint     ruff;  make types: mypy --strict;  make layers: import-linter"
+	@echo "make delegates  three trained models on every delegate that works here"
 	@echo "make figures  every measured figure against its goal"
 	@echo "make clean    remove the environment and the outputs"
 
@@ -27,7 +28,8 @@ $(VENV)/host: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/host
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[host,dev]'
+	@echo "installing the delegates and what the tests need (another minute, 0.9 GB)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[host,delegates,serve,dev]'
 	@touch $@
 
 demo: $(VENV)/host
@@ -49,6 +51,9 @@ types: $(VENV)/dev
 
 layers: $(VENV)/dev
 	$(BIN)/lint-imports
+
+delegates: $(VENV)/dev
+	$(BIN)/python -m benchmarks.delegates
 
 figures: $(VENV)/host
 	$(BIN)/python -m benchmarks.figures
