@@ -220,12 +220,13 @@ def _mask(grid: tuple[int, ...], box: npt.NDArray[np.int64]) -> npt.NDArray[np.b
 
 
 def _heat(grid: tuple[int, ...], boxes: Boxes, drops: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Each cell's drop: the mean of drop / cells over the patches that cover it, with weights 1 / cells."""
+    """Each cell's drop: the mean of drop / cells over the patches that cover it; half the side, twice the weight."""
     total, weight = np.zeros(grid), np.zeros(grid)
     for box, drop in zip(boxes, drops.tolist(), strict=True):
         cells = float(np.prod(box[1] - box[0]))
-        total[_slices(box)] += drop / cells**2
-        weight[_slices(box)] += 1 / cells
+        vote = cells ** (-1 / len(grid))
+        total[_slices(box)] += vote * drop / cells
+        weight[_slices(box)] += vote
     return np.asarray(np.divide(total, weight, out=total, where=weight > 0))
 
 

@@ -1,4 +1,4 @@
-"""Single steps of the main job on one model: inspect, convert, evaluate."""
+"""Single steps of the main job on one model: convert, evaluate."""
 
 import tempfile
 from dataclasses import dataclass
@@ -8,16 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edge.artifact import Artifact, gzip_bytes
+from edge.artifact import Artifact
 from edge.errors import BadInput, BadRecipe, CheckFailed, UnknownName
-from edge.report import Accuracy, Placement, to_json
+from edge.report import Accuracy, to_json
 from edge.runtime_process import RuntimeProcess
-from edge.tensors import TensorSpec
 from edgetool.conversion_worker import (
     ConversionWorker,
     describe_model,
     load_source,
-    model_operations,
     reference_outputs,
     run_pass,
 )
@@ -37,44 +35,6 @@ PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """What is in a model file. `placement` is None for formats that no engine runs as they are."""
-
-    path: str
-    format: str
-    sha256: str
-    size_bytes: int
-    gzip_bytes: int
-    params: int | None
-    macs: int | None
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    operations: dict[str, int]
-    placement: Placement | None
-
-    def as_json(self) -> str:
-        """The same as JSON."""
-        return to_json(self).rstrip()
-
-    def as_text(self) -> str:
-        """One fact a line."""
-        lines = [
-            f"model       {self.path}",
-            f"format      {self.format}, {format_bytes(self.size_bytes)}, {format_bytes(self.gzip_bytes)} gzipped",
-            f"parameters  {'unknown' if self.params is None else format(self.params, ',')}",
-            f"MACs        {'unknown' if self.macs is None else format(self.macs, ',')} per example",
-            *(f"input       {_spec_words(spec)}" for spec in self.inputs),
-            *(f"output      {_spec_words(spec)}" for spec in self.outputs),
-            f"operations  {', '.join(f'{count} {name}' for name, count in self.operations.items())}",
-        ]
-        if self.placement is not None:
-            at = self.placement
-            lines.append(f"placement   {at.ops_offloaded} of {at.ops_total} operations on {at.actual}")
-            lines += [f"            not {op.op}: {op.reason}" for op in at.fallback_ops]
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """The metric of one model on one split."""
 
@@ -91,24 +51,6 @@ class Evaluation:
         """One line, and another where the figure says that something is wrong with the inputs."""
         text = f"{self.task}: {self.accuracy.metric} {accuracy_words(self.accuracy)}, n = {self.accuracy.n:,}"
         return text if self.doubt is None else f"{text}\nwarning: {self.doubt.replace('float32 model', 'model')}"
-
-
-def inspect_model(path: Path, trust: bool, progress: Progress) -> Inspection:
-    """Everything the file says, and where its operations run on this machine's CPU.
-
-    Raises BadModel: the file cannot be read.
-    """
-    with ConversionWorker() as worker:
-        artifact, params, macs = worker.call(describe_model, path, trust, progress=progress.at)
-        operations = worker.call(model_operations, artifact, trust, progress=progress.at)
-    placement = None
-    if artifact.format not in KERAS:
-        with RuntimeProcess() as process:
-            placement = process.load(artifact.path, artifact.format).placement
-    return Inspection(
-        str(path), artifact.format, artifact.sha256, artifact.size_bytes, gzip_bytes(artifact.path),
-        params, macs, artifact.inputs, artifact.outputs, operations, placement,
-    )  # fmt: skip
 
 
 def convert_model(
@@ -250,11 +192,3 @@ def _beside(path: Path, to: str, precision: str) -> Path:
     if written == path:
         raise BadInput(f"{written} would overwrite the model", "give another file with --out")
     return written
-
-
-def _spec_words(spec: TensorSpec) -> str:
-    shape = ", ".join("any" if length is None else str(length) for length in spec.shape)
-    affine = (
-        "" if spec.quantization is None else f", {spec.quantization.scale:.4g} (q - {spec.quantization.zero_point})"
-    )
-    return f"{spec.name}: {spec.dtype} [{shape}]{affine}"

@@ -51,6 +51,19 @@ def onnx_unusual_op() -> Path:
     return _file("det.onnx", _det)
 
 
+def linear_onnx(shape: tuple[int, ...], weights: Any, folder: Path) -> Path:
+    """.onnx in `folder`: x [batch, *shape] -> value [batch, 1], the sum of weights * x: what counts is known."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    flat = numpy_helper.from_array(np.asarray(weights, np.float32).reshape(-1, 1), "weights")
+    nodes = [helper.make_node("Flatten", ["x"], ["row"]), helper.make_node("MatMul", ["row", "weights"], ["value"])]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *shape])
+    value = helper.make_tensor_value_info("value", TensorProto.FLOAT, ["batch", 1])
+    path = folder / "linear.onnx"
+    path.write_bytes(_onnx(helper.make_graph(nodes, "linear", [x], [value], [flat])))
+    return path
+
+
 def _mlp() -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 

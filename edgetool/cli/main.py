@@ -10,9 +10,11 @@ import typer
 from edge import __version__
 from edge.errors import EdgetoolError, from_system
 from edgetool.cli.compress import compress
+from edgetool.cli.inspect import inspect
 from edgetool.cli.lists import delegates, passes, targets
-from edgetool.cli.models import convert, evaluate, inspect
+from edgetool.cli.models import convert, evaluate
 from edgetool.cli.report import report
+from edgetool.cli.serve import serve
 
 INTERRUPTED = 130
 BAD_USAGE = 2
@@ -25,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (compress, inspect, convert, evaluate, passes, targets, delegates, report):
+for command in (compress, inspect, convert, evaluate, passes, targets, delegates, report, serve):
     app.command()(command)
 
 

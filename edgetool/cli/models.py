@@ -1,4 +1,4 @@
-"""`edgetool inspect`, `convert` and `evaluate`: single steps of the main job, on one model."""
+"""`edgetool convert` and `evaluate`: single steps of the main job, on one model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,26 +8,6 @@ import typer
 Trust = Annotated[bool, typer.Option("--trust", help="Allow code inside the model (Lambda layers, pickles).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Data = "A folder of classes, .npz, .csv, task.py (runs its code) or a built-in task."
-
-
-def inspect(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras, .h5, SavedModel, .onnx or .tflite.")],
-    trust: Trust = False,
-    as_json: Json = False,
-) -> None:
-    """Say what is in a model file: inputs, outputs, operations, parameters, MACs, bytes.
-
-    \b
-    Examples:
-      edgetool inspect model.tflite
-      edgetool inspect saved_model/ --json
-    """
-    from edgetool.cli.progress import progress_display
-    from edgetool.single import inspect_model
-
-    with progress_display() as progress:
-        found = inspect_model(model, trust, progress)
-    typer.echo(found.as_json() if as_json else found.as_text())
 
 
 def convert(
