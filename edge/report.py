@@ -98,7 +98,9 @@ class Placement:
 
     `partitions` is the number of pieces that the delegate took, `copies` how many tensors are copied between
     memories in one run; None where the runtime does not tell. `emulated_by` names the software that stands for the
-    hardware (a Vulkan driver on the CPU, a simulator), None where the real unit ran.
+    hardware (a Vulkan driver on the CPU, a simulator), None where the real unit ran. `device` is the device's own name,
+    with its power mode where it has any; `compiled` what came of keeping the compiled model on disk ("built and kept",
+    "from the cache", "rebuilt: …", "not kept: …"), None where that was not asked for.
     """
 
     requested: str
@@ -109,6 +111,8 @@ class Placement:
     partitions: int | None = None
     copies: int | None = None
     emulated_by: str | None = None
+    device: str | None = None
+    compiled: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -118,7 +119,7 @@ class RuntimeProcess:
             "path": str(path.absolute()),
             "format": format,
             "threads": threads,
-            "delegate": delegate,
+            "delegate": str(Path(delegate).absolute()) if "/" in delegate else delegate,  # the worker starts elsewhere
             "settings": dict(settings or {}),
         }
         reply = self.request(Frame({"op": "load", **where}), f"loading {path.name}", limit_s).message
@@ -263,8 +264,8 @@ class RuntimeProcess:
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - 4096))
         lines = self._stderr.read().decode("utf-8", "replace").splitlines()
-        # runtimes announce themselves with INFO lines, which explain nothing
-        told = [line.strip() for line in lines if line.strip() and not line.startswith("INFO:")]
+        # runtimes announce themselves with INFO lines (ONNX Runtime: "[I:onnxruntime:"), which explain nothing
+        told = [line.strip() for line in lines if line.strip() and not re.match(r"INFO:|\d\S+ \S+ \[I:", line)]
         return told[-1][:300] if told else ""
 
 

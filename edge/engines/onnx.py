@@ -1,7 +1,6 @@
-"""ONNX Runtime: .onnx models on the CPU execution provider."""
+"""ONNX Runtime: .onnx models on the CPU and on the other execution providers."""
 
 import os
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,13 @@ import numpy.typing as npt
 
 from edge.delegates import Delegate
 from edge.engines.feeds import check
-from edge.engines.onnx_file import check_external_data, node_count
+from edge.engines.onnx_file import check_external_data
+from edge.engines.onnx_session import SessionMaker
 from edge.engines.reason import one_line
 from edge.errors import BadModel, RuntimeMissing
-from edge.report import FallbackOp, Placement
-from edge.settings import NoSettings
+from edge.report import Placement
 from edge.tensors import TensorSpec
 
-PROVIDERS = {"cpu": "CPUExecutionProvider"}
 DTYPES = {
     "tensor(bool)": "bool",
     "tensor(double)": "float64",
@@ -38,38 +36,21 @@ class ONNXRuntimeEngine:
         model: Path | bytes,
         threads: int,
         delegate: Delegate,
-        settings: NoSettings,
+        settings: Any,
         profile_to: Path | None = None,
     ) -> None:
         ort = runtime()
         self._title = model.name if isinstance(model, Path) else "the model"
-        self._delegate = delegate.name
         content = _content(model)
         check_external_data(content, model.parent if isinstance(model, Path) else None)
-        self._nodes = node_count(content)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
         self._profiled = profile_to is not None
-        if profile_to is not None:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(profile_to)
-        # a spinning pool takes a core from whatever runs next on the machine
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        try:
-            source = str(model) if isinstance(model, Path) else model
-            providers = [PROVIDERS[delegate.name]]
-            self._session = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
-        except Exception as error:  # noqa: BLE001  # the runtime's errors share no class but this
-            raise BadModel(f"ONNX Runtime cannot load {self._title}: {one_line(error)}") from None
+        opened = SessionMaker(ort, model, content, delegate, settings, threads, profile_to).open()
+        self._session, self._run, self._placement = opened.session, opened.run, opened.placement
         symbols = {arg.shape[0] for arg in self._session.get_inputs() if arg.shape and isinstance(arg.shape[0], str)}
         self.inputs = tuple(self._spec(arg, symbols, is_input=True) for arg in self._session.get_inputs())
         self.outputs = tuple(self._spec(arg, symbols, is_input=False) for arg in self._session.get_outputs())
         self._views: dict[str, npt.NDArray[Any]] = {}
         # run() is what latency is measured on: everything it needs is looked up once, here
-        self._run = self._session.run
         self._names = [spec.name for spec in self.outputs]
         self._fed = [(spec.name, np.dtype(spec.dtype), spec.shape) for spec in self.inputs]
 
@@ -112,32 +93,8 @@ class ONNXRuntimeEngine:
         """Nothing to forget: an ONNX model keeps no state; `edge.streaming` carries it from outputs to inputs."""
 
     def placement(self) -> Placement:
-        """Where the session put every node of the graph.
-
-        ONNX Runtime before 1.24 keeps no record; there the session has one execution provider only,
-        which is then where all nodes of the file run.
-        """
-        wanted = PROVIDERS[self._delegate]
-        if not hasattr(self._session, "get_provider_graph_assignment_info"):
-            return Placement(self._delegate, self._delegate, self._nodes, self._nodes)
-        placed = Counter(
-            (part.ep_name, node.op_type)
-            for part in self._session.get_provider_graph_assignment_info()
-            for node in part.get_nodes()
-        )
-        offloaded = sum(n for (provider, _), n in placed.items() if provider == wanted)
-        return Placement(
-            requested=self._delegate,
-            actual=self._delegate if offloaded or not placed else "none",
-            ops_offloaded=offloaded,
-            ops_total=sum(placed.values()),
-            fallback_ops=tuple(
-                FallbackOp(op, f"placed on {provider}")
-                for (provider, op), n in placed.items()
-                if provider != wanted
-                for _ in range(n)
-            ),
-        )
+        """Where the session put every node of the graph, from the runtime's record at load time."""
+        return self._placement
 
     def close(self) -> None:
         """Free the model. The engine cannot run afterwards."""

@@ -6,6 +6,7 @@ those of onnx.proto (ONNX IR version 3 and later); the wire format is Protocol B
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import BadModel
@@ -70,6 +71,65 @@ def node_count(content: bytes | memoryview) -> int:
     """
     graphs = [value for number, value in _fields(memoryview(content)) if number == 7]
     return sum(number == 1 for graph in graphs for number, _ in _fields(graph))
+
+
+@dataclass(frozen=True)
+class CompiledFor:
+    """What a compiled model (one with EPContext nodes) was compiled for: ONNX Runtime's name of the provider, and the
+    number of the SoC where Qualcomm's provider wrote one (0: any).
+    """
+
+    provider: str
+    soc: int
+
+
+def compiled_for(content: bytes | memoryview) -> CompiledFor | None:
+    """Whether the model is a compiled one, and for what; None for a model that any provider may take.
+
+    Raises:
+        BadModel: the content is not in the wire format.
+
+    """
+    provider = None
+    soc = 0
+    for number, value in _fields(memoryview(content)):
+        if number == 7:  # graph
+            for kind, node in _fields(value):
+                if kind == 1 and (4, b"EPContext") in ((n, bytes(v)) for n, v in _fields(node)):
+                    provider = provider or _text_attribute(node, b"source")
+        if number == 14:  # metadata_props
+            key, told = _pair(value)
+            # "v2:backend:sdk:api:htp_arch:soc_model:…", written by onnxruntime-qnn 2
+            if key == b"ep_compatibility_info.QNNExecutionProvider" and told.count(b":") >= 5:
+                number_of_soc = told.split(b":")[5]
+                soc = int(number_of_soc) if number_of_soc.isdigit() else 0
+    return None if provider is None else CompiledFor(provider, soc)
+
+
+def batch_symbols(content: bytes | memoryview) -> set[str]:
+    """The names that inputs give to a first dimension without a length ("batch").
+
+    Raises:
+        BadModel: the content is not in the wire format.
+
+    """
+    symbols = set()
+    for graph in (value for number, value in _fields(memoryview(content)) if number == 7):
+        for put in (value for number, value in _fields(graph) if number == 11):  # ValueInfoProto
+            # type (2) . tensor_type (1) . shape (2) . the first dim (1) . dim_param (2)
+            inner: list[memoryview] = [put]
+            for wanted in (2, 1, 2, 1, 2):
+                inner = [v for data in inner[:1] for n, v in _fields(data) if n == wanted]
+            symbols.update(bytes(value).decode("utf-8", "replace") for value in inner[:1])
+    return symbols - {""}
+
+
+def _text_attribute(node: memoryview, name: bytes) -> str:
+    for attribute in (value for number, value in _fields(node) if number == 5):
+        fields = {number: bytes(value) for number, value in _fields(attribute)}
+        if fields.get(1) == name:
+            return fields.get(4, b"").decode("utf-8", "replace")
+    return ""
 
 
 def _messages(kind: str, data: memoryview, depth: int) -> Iterator[tuple[str, memoryview]]:
