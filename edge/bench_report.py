@@ -5,6 +5,7 @@ from typing import Literal
 
 from edge.energy import Energy
 from edge.percentiles import Latency
+from edge.probe import Clocks
 from edge.report import Environment, Interval, Measurement, Placement, RaceConditions, Skipped
 from edge.tensors import TensorSpec
 
@@ -38,9 +39,10 @@ class BenchModel:
 class Start:
     """How a process comes to its first answers.
 
-    `cold_load_ms` is a load in a fresh process with every compile cache empty, `cached_load_ms` the next one with what
-    the first left behind; both without the import of the runtime, which takes `import_ms`. The model's file is in
-    memory. `warmup_calls` is how many calls it took until the median was stationary, None where it never was.
+    `import_ms` is from the start of the process until the runtime is imported. `cold_load_ms` is a load in a fresh
+    process with every compile cache empty, `cached_load_ms` the next one with what the first left behind; both
+    without the import. The model's file is in memory. `warmup_calls` is how many calls it took until the median was
+    stationary, None where it never was.
     """
 
     import_ms: float
@@ -179,6 +181,7 @@ class BenchRow:
     reasons: tuple[str, ...] = ()
     baseline: str | None = None
     end_to_end: Latency | None = None
+    end_to_end_from: str | None = None
     throughput: tuple[Throughput, ...] = ()
     profile: Profile | None = None
     single_stream: SingleStream | None = None
@@ -217,7 +220,7 @@ class BenchReport:
     failed: tuple[FailedRow, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     race: RaceConditions | None = None
-    clocks: dict[str, float | None] | None = None
+    clocks: Clocks | None = None
     samples: str | None = None
     failures: tuple[str, ...] = ()
     schema: str = field(default=SCHEMA)

@@ -6,6 +6,7 @@ Every function takes the root of the file system, so that the files of another b
 import contextlib
 import os
 import platform
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
@@ -75,6 +76,12 @@ def cpu_model(root: Path = ROOT) -> str:
     facts = {key.strip(): value.strip() for key, found, value in (line.partition(":") for line in lines) if found}
     board = (_text(root / "proc/device-tree/model") or "").rstrip("\0")
     return facts.get("model name") or facts.get("Model") or board or facts.get("Hardware") or platform.machine()
+
+
+def nvidia_driver(root: Path = ROOT) -> str | None:
+    """The version of NVIDIA's kernel driver, None without one."""
+    found = re.search(r"\b\d+\.\d+(\.\d+)?\b", _text(root / "proc/driver/nvidia/version") or "")
+    return found[0] if found else None
 
 
 def clocks(root: Path = ROOT) -> Clocks:

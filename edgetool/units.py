@@ -1,4 +1,4 @@
-"""Quantities as people write them: 1pp, 300kB, 20ms, 64MB."""
+"""Quantities as people write them: 1pp, 300kB, 20ms, 64MB, 5m."""
 
 import re
 
@@ -8,6 +8,7 @@ _NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]*)\s*$")
 
 # Decimal prefixes as on data sheets, and the binary ones by their own names (IEC 80000-13).
 _BYTES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 # What a suffix makes of a drop: the unit it is in, and how many of it. `relative` is a fraction.
 _DROP = {"pp": ("points", 1.0), "%": ("relative", 0.01), "dB": ("dB", 1.0)}
@@ -29,6 +30,11 @@ def parse_bytes(text: str, what: str = "size") -> int:
 def parse_milliseconds(text: str, what: str = "time") -> float:
     """`20ms` -> 20.0, in milliseconds."""
     return _quantity(text, what, _MILLISECONDS, "20ms")
+
+
+def parse_duration(text: str, what: str = "duration") -> float:
+    """`5m` -> 300.0, in seconds."""
+    return _quantity(text, what, _SECONDS, "5m")
 
 
 def parse_drop(text: str, what: str = "max_drop") -> tuple[float, str]:
