@@ -16,7 +16,7 @@ def gpu_name(root: Path = ROOT) -> str | None:
     for file in sorted((root / "proc/driver/nvidia/gpus").glob("*/information")):
         found = re.search(r"^Model:\s*(.+?)\s*$", _text(file), re.MULTILINE)
         if found:
-            return found[1]
+            return str(found[1])
     board = _text(root / "proc/device-tree/model").strip("\0 \n")
     return board if "jetson" in board.lower() else None
 
@@ -35,7 +35,7 @@ def power_mode(root: Path = ROOT) -> str | None:
     if told is None:
         return None
     number = int(told[1])
-    return names.get(number, str(number)).removeprefix("MODE_")
+    return str(names.get(number, number)).removeprefix("MODE_")
 
 
 def _text(path: Path) -> str:

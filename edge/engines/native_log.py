@@ -1,6 +1,7 @@
-"""What native code writes to the standard error while something is done: a runtime's only word on some failures."""
+"""What native code writes to the standard streams while something is done: a runtime's only word on some failures."""
 
 import contextlib
+import ctypes
 import os
 import re
 import stat
@@ -31,10 +32,11 @@ class NativeLog:
 
 @contextlib.contextmanager
 def native_log() -> Iterator[NativeLog]:
-    """Collect what is written to file descriptor 2 inside the block; it is complete after the block.
+    """Collect what is written to file descriptor 2 inside the block, to 1 as well; it is complete after the block.
 
     Where that is a file that has no name any more (a worker's), it is read and left as it is, so that after a crash its
-    last line still tells. Elsewhere it is kept from the user's eyes.
+    last line still tells. Elsewhere it is kept from the user's eyes,
+    and from the data on the standard output.
     """
     log = NativeLog()
     sys.stderr.flush()
@@ -48,14 +50,18 @@ def native_log() -> Iterator[NativeLog]:
                 written.seek(before)
                 log.text = written.read().decode("utf-8", "replace")
         return
-    kept = os.dup(2)
+    sys.stdout.flush()
+    kept = os.dup(1), os.dup(2)
     with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 1)
         os.dup2(written.fileno(), 2)
         try:
             yield log
         finally:
             sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            ctypes.CDLL(None).fflush(None)  # what native code printed may still be in C's buffer
+            for descriptor, original in zip((1, 2), kept, strict=True):
+                os.dup2(original, descriptor)
+                os.close(original)
             written.seek(0)
             log.text = written.read().decode("utf-8", "replace")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class ONNXRuntimeEngine:
         check_external_data(content, model.parent if isinstance(model, Path) else None)
         self._profiled = profile_to is not None
         opened = SessionMaker(ort, model, content, delegate, settings, threads, profile_to).open()
-        self._session, self._run, self._placement = opened.session, opened.run, opened.placement
+        self._session, self._run = opened.session, opened.session.run
+        self._placement, self._count_copies = opened.placement, opened.count_copies
         symbols = {arg.shape[0] for arg in self._session.get_inputs() if arg.shape and isinstance(arg.shape[0], str)}
         self.inputs = tuple(self._spec(arg, symbols, is_input=True) for arg in self._session.get_inputs())
         self.outputs = tuple(self._spec(arg, symbols, is_input=False) for arg in self._session.get_outputs())
@@ -93,7 +95,10 @@ class ONNXRuntimeEngine:
         """Nothing to forget: an ONNX model keeps no state; `edge.streaming` carries it from outputs to inputs."""
 
     def placement(self) -> Placement:
-        """Where the session put every node of the graph, from the runtime's record at load time."""
+        """Where the session put every node of the graph, from the runtime's record."""
+        if self._count_copies is not None:
+            self._placement = replace(self._placement, copies=self._count_copies())
+            self._count_copies = None
         return self._placement
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ def batch_symbols(content: bytes | memoryview) -> set[str]:
         BadModel: the content is not in the wire format.
 
     """
-    symbols = set()
+    symbols: set[str] = set()
     for graph in (value for number, value in _fields(memoryview(content)) if number == 7):
         for put in (value for number, value in _fields(graph) if number == 11):  # ValueInfoProto
             # type (2) . tensor_type (1) . shape (2) . the first dim (1) . dim_param (2)

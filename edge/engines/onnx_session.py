@@ -1,11 +1,10 @@
 """An ONNX Runtime session on the delegate that was asked for, with the record of where its nodes are."""
 
 import dataclasses
-import functools
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,14 @@ NO_FALLBACK = "session.disable_cpu_ep_fallback"
 
 @dataclass(frozen=True)
 class OpenSession:
-    """A session ready to run, and where its nodes are. `run` is its run method, silenced where it would log."""
+    """A session ready to run, and where its nodes are.
+
+    `count_copies` says how many tensors one run copies between memories, where that takes another session to know.
+    """
 
     session: Any
-    run: Any
     placement: Placement
+    count_copies: Callable[[], int] | None = None
 
 
 class SessionMaker:
@@ -107,25 +109,22 @@ class SessionMaker:
         if self._profile_to is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(self._profile_to)
-        for symbol in batch_symbols(self._content):
-            options.add_free_dimension_override_by_name(symbol, 1)  # a compiler wants to know every length
+        self._fix_batch(options)
         try:
             with native_log() as log:
                 session = self._session(options, attached, attached.source or self._model)
         except Exception as error:  # noqa: BLE001  # the runtime's errors share no class but this
             raise self._refusal(error) from None
-        placement = self._placement(session, attached, log, entry)
+        placement = self._placement(session, attached, entry)
         if placement.ops_offloaded == 0 and (reason := self._fault(log)) is not None:
             raise DelegateFailed(f"{self._delegate.name} cannot be used here: {reason}", self._delegate.install)
-        silent = self._ort.RunOptions()
-        silent.log_severity_level = 4
-        return OpenSession(session, functools.partial(session.run, run_options=silent), placement)
+        return OpenSession(session, placement, self._count_copies if placement.copies is None else None)
 
     def _options(self) -> Any:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4 if self._on_cpu else 1  # the copies between memories are in the log only
+        options.log_severity_level = 4 if self._on_cpu else 2
         # a spinning pool takes a core from whatever runs next on the machine
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -140,7 +139,7 @@ class SessionMaker:
             session = self._ort.InferenceSession(source, options, providers=list(attached.session), enable_fallback=0)
         except Exception as error:  # noqa: BLE001  # as above
             raise BadModel(f"ONNX Runtime cannot load {self._title}: {one_line(error)}") from None
-        return OpenSession(session, session.run, self._placement(session, attached, NativeLog(), None))
+        return OpenSession(session, self._placement(session, attached, None))
 
     def _session(self, options: Any, attached: Attached, model: Path | bytes) -> Any:
         providers = {"providers": list(attached.session)} if attached.session else {}
@@ -150,27 +149,26 @@ class SessionMaker:
         source = str(model) if isinstance(model, Path) else model
         return self._ort.InferenceSession(source, options, enable_fallback=0, **providers)
 
-    def _placement(self, session: Any, attached: Attached, log: NativeLog, entry: Entry | None) -> Placement:
+    def _placement(self, session: Any, attached: Attached, entry: Entry | None) -> Placement:
         """Where the session put every node of the graph, from the runtime's record."""
         found = Placement(
             self._delegate.name,
             self._delegate.name,
             0,
             0,
-            copies=None if self._on_cpu else sum(bool(COPY.match(line)) for line in log.lines("I")),
             emulated_by=attached.emulated_by,
             device=attached.device,
         )
         if not self._record:  # nothing else could run it: fallback is off, or there is one provider
             nodes = node_count(self._content)
-            return dataclasses.replace(found, ops_offloaded=nodes, ops_total=nodes, copies=None)
+            return dataclasses.replace(found, ops_offloaded=nodes, ops_total=nodes)
         parts = [(part.ep_name, part.get_nodes()) for part in session.get_provider_graph_assignment_info()]
         placed = Counter((provider, node.op_type) for provider, nodes in parts for node in nodes)
         taken = [len(nodes) for provider, nodes in parts if provider == attached.name]
         if attached.source is not None and entry is not None and taken:
             # one EPContext node stands for all that was compiled: the record of the build says what is in it
             built: Placement = from_plain(Placement, entry.notes["placement"])
-            return dataclasses.replace(built, copies=found.copies, compiled=None)
+            return dataclasses.replace(built, compiled=None)
         fallback = tuple(
             FallbackOp(op, f"{self._delegate.name} does not take it; it runs on {provider}")
             for (provider, op), n in placed.items()
@@ -184,7 +182,25 @@ class SessionMaker:
             ops_total=sum(placed.values()),
             fallback_ops=fallback,
             partitions=self._partitions(taken, whole=not fallback),
+            # one provider alone needs no copies, and some have the CPU's memory for theirs
+            copies=None if self._on_cpu or (fallback and self._provider.own_memory) else 0,
         )
+
+    def _count_copies(self) -> int:
+        """The copies that the runtime adds between memories. It tells them in its log only, at a level at which some
+        providers log every run too: so this is a session of its own, which is not run.
+        """
+        options = self._options()
+        options.log_severity_level = 1
+        attached = self._provider.attach(self._ort, options, self._settings, self._threads, None)
+        self._fix_batch(options)
+        with native_log() as log:
+            self._session(options, attached, self._model)
+        return sum(bool(COPY.match(line)) for line in log.lines("I"))
+
+    def _fix_batch(self, options: Any) -> None:
+        for symbol in batch_symbols(self._content):
+            options.add_free_dimension_override_by_name(symbol, 1)  # a compiler wants to know every length
 
     def _partitions(self, taken: list[int], *, whole: bool) -> int | None:
         """The pieces that were compiled. A provider that runs node by node has a part for each, which tells nothing."""

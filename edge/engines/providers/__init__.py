@@ -35,13 +35,14 @@ class Provider:
     """How one delegate is attached to ONNX Runtime.
 
     `attach(ort, options, settings, threads, entry)` prepares session options; `entry` is where a compiled model is
-    kept, None where nothing is. `why_absent(ort)` looks for the reason when nothing ran on it. `identity(ort)` names
+    kept, None where nothing is. `own_memory` is whether tensors are copied to the device's memory. `why_absent(ort)` looks for the reason when nothing ran on it. `identity(ort)` names
     what a compiled model depends on besides its settings: versions and the device.
     """
 
     attach: Callable[[Any, Any, Any, int, Entry | None], Attached]
     why_absent: Callable[[Any], str | None]
     identity: Callable[[Any], dict[str, str]]
+    own_memory: bool = False
 
 
 def find_provider(delegate: str) -> Provider:
@@ -60,7 +61,7 @@ def find_provider(delegate: str) -> Provider:
     if delegate == "webgpu":
         from edge.engines.providers import webgpu
 
-        return Provider(webgpu.attach, lambda _: None, lambda _: {})
+        return Provider(webgpu.attach, lambda _: None, lambda _: {}, own_memory=True)
     if delegate == "qnn":
         from edge.engines.providers import qnn
 
@@ -68,9 +69,9 @@ def find_provider(delegate: str) -> Provider:
     if delegate == "cuda":
         from edge.engines.providers import nvidia
 
-        return Provider(nvidia.attach_cuda, nvidia.why_no_cuda, nvidia.identity)
+        return Provider(nvidia.attach_cuda, nvidia.why_no_cuda, nvidia.identity, own_memory=True)
     if delegate == "tensorrt":
         from edge.engines.providers import nvidia
 
-        return Provider(nvidia.attach_tensorrt, nvidia.why_no_tensorrt, nvidia.identity)
+        return Provider(nvidia.attach_tensorrt, nvidia.why_no_tensorrt, nvidia.identity, own_memory=True)
     raise UnknownName("execution provider", delegate, ("cpu", "openvino", "webgpu", "qnn", "cuda", "tensorrt"))
