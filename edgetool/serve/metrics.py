@@ -14,8 +14,9 @@ class Metrics:
     """The counters of one server, in a registry of its own: nothing of the process or of other libraries."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+        disable_created_metrics()  # the time of each series' birth, beside each series
         self._registry = CollectorRegistry(auto_describe=False)
         self._calls = Counter(
             "edgetool_predict_calls",

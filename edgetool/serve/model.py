@@ -19,10 +19,11 @@ from edge.answer import answer, rank
 from edge.bundle import Bundle
 from edge.engines import Feeds
 from edge.errors import BadInput, EdgetoolError, ProcessCrashed
+from edge.preprocess import finite
 from edge.runtime_process import Loaded, RuntimeProcess
 from edge.tensors import Array
 from edgetool.serve.metrics import Metrics
-from edgetool.serve.payload import NAME, Payload, raw_example
+from edgetool.serve.payload import NAME, Payload, raw_example, require_shapes
 from edgetool.serve.refusal import Refusal, refusal_of
 from edgetool.serve.settings import Settings
 from edgetool.serve.worker import Worker, start_proven
@@ -177,6 +178,8 @@ class _Job:
         began = time.perf_counter()
 
         def predict(feeds: Feeds) -> dict[str, Array]:
+            for name, values in feeds.items():
+                finite(values, f"input {name!r}, as the model would see it,")
             start = time.perf_counter()
             self._asked = True
             try:
@@ -184,7 +187,11 @@ class _Job:
             finally:
                 self._inference_s = time.perf_counter() - start
 
-        outputs = answer(NAME, raw_example(self._payload, steps), predict, steps, self._model.loaded.inputs)
+        inputs = self._model.loaded.inputs
+        raw = raw_example(self._payload, steps)
+        require_shapes(raw, steps, inputs)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is too large for a float32 is refused by name
+            outputs = answer(NAME, raw, predict, steps, inputs)
         prepare_s = time.perf_counter() - began - self._inference_s
         plain = {
             "model": self._model.name,

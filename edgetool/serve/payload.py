@@ -6,17 +6,18 @@ There is no batch axis. Nothing names a file, and nothing is unpickled.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 
 from edge.audio import AudioInput
+from edge.engines.feeds import fits, readable
 from edge.errors import UnknownName
 from edge.image import ImageInput, decode_image
 from edge.preprocess import ArrayInput, Preprocess, decode_npy, finite
-from edge.tensors import Array
+from edge.tensors import Array, TensorSpec
 from edgetool.serve.refusal import Refusal
 
 JSON, NPY = "application/json", "application/x-npy"
@@ -66,6 +67,22 @@ def raw_example(payload: Payload, steps: Mapping[str, Preprocess]) -> dict[str, 
         f"the body is {kind!r}" if kind else "the request has no Content-Type",
         f"this model takes {', '.join(media_types(steps))}",
     )
+
+
+def require_shapes(raw: Mapping[str, Array], steps: Mapping[str, Preprocess], inputs: Sequence[TensorSpec]) -> None:
+    """Arrays that no step brings into shape have the shape of one example.
+
+    Raises:
+        Refusal: one has another.
+
+    """
+    for spec in inputs:
+        example = TensorSpec(spec.name, spec.example_shape, spec.dtype)
+        if isinstance(steps[spec.name], ArrayInput) and not fits(example, raw[spec.name].shape):
+            takes, got = readable(example.shape), readable(raw[spec.name].shape)
+            raise Refusal(
+                "misfit", f"input {spec.name!r} takes {takes}, got {got}", "send one example, without batch axis"
+            )
 
 
 def _npy(body: bytes) -> Array:
@@ -131,11 +148,8 @@ def _cast(name: str, array: Array, dtype: "np.dtype[Any]") -> Array:
         # compared as Python numbers: 2^63 as a float is the same as 2^63 - 1
         if not whole or int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise Refusal("misfit", f"input {name!r} takes whole numbers from {limits.min} to {limits.max}")
-    cast = array.astype(dtype)
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            cast = finite(array.astype(dtype), f"input {name!r} as {dtype}")
-    return cast
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
 
 
 def _leaves(values: Any) -> Iterator[Any]:
