@@ -9,6 +9,7 @@ import typer
 
 from edge import __version__
 from edge.errors import EdgetoolError, from_system
+from edgetool.cli.bench import bench
 from edgetool.cli.compress import compress
 from edgetool.cli.inspect import inspect
 from edgetool.cli.lists import delegates, passes, targets
@@ -27,7 +28,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (compress, inspect, convert, evaluate, passes, targets, delegates, report, serve):
+for command in (compress, inspect, convert, evaluate, bench, passes, targets, delegates, report, serve):
     app.command()(command)
 
 
