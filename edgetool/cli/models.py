@@ -1,5 +1,6 @@
 """`edgetool convert` and `evaluate`: single steps of the main job, on one model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +13,16 @@ Data = "A folder of classes, .npz, .csv, task.py (runs its code) or a built-in t
 
 def convert(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras, .h5, SavedModel, .onnx or .tflite.")],
-    to: Annotated[str, typer.Option(help="tflite or onnx.")],
+    to: Annotated[str, typer.Option(help="tflite, onnx or qnn (an .onnx compiled for Qualcomm's NPU).")],
     precision: Annotated[str, typer.Option(help="float32, float16, dynamic, int8 or int16x8.")] = "float32",
     data: Annotated[str | None, typer.Option(help=f"For int8 and int16x8, to calibrate on. {Data}")] = None,
     pixels: Annotated[
         str | None, typer.Option(help="What the model expects: 0..1, -1..1 or 0..255. [default: 0..1]")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write. [default: beside the model]")] = None,
+    soc: Annotated[
+        list[str] | None, typer.Option(help="For qnn: the system on chip, such as SM8650; may be given again.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the calibration sample.")] = 0,
     trust: Trust = False,
 ) -> None:
@@ -28,7 +32,11 @@ def convert(
     Examples:
       edgetool convert model.keras --to tflite
       edgetool convert model.keras --to onnx --precision int8 --data photos/
+      edgetool convert model-int8.onnx --to qnn --soc SM8650 --soc SM7325 --out compiled/
     """
+    if to == "qnn" or soc:
+        _compile_for_qualcomm(model, to=to, precision=precision, data=data, socs=soc or (), out=out)
+        return
     from edgetool.cli.progress import progress_display
     from edgetool.single import convert_model
 
@@ -75,3 +83,23 @@ def evaluate(
     with progress_display() as progress:
         found = evaluate_model(model, source, split=split, trust=trust, progress=progress)
     typer.echo(found.as_json() if as_json else found.as_text())
+
+
+def _compile_for_qualcomm(
+    model: Path, *, to: str, precision: str, data: str | None, socs: Sequence[str], out: Path | None
+) -> None:
+    """Each SoC's context binary, in a folder of its name."""
+    from convert.qnn_context import build_context
+    from edge.errors import BadModel, BadRecipe
+    from edge.onnxruntime_settings import SOCS
+
+    if to != "qnn":
+        raise BadRecipe(f"--soc is for --to qnn, and this is --to {to}")
+    if not socs:
+        raise BadRecipe("--to qnn needs the system on chip", f"--soc NAME, one of {', '.join(SOCS)}")
+    if precision != "float32" or data is not None:
+        raise BadRecipe("--to qnn compiles a model as it is", "quantize it first: --to onnx --precision int8 --data …")
+    if model.suffix != ".onnx" or not model.is_file():
+        raise BadModel(f"--to qnn compiles an .onnx file, and this is {model}", "convert it first: --to onnx")
+    for soc in socs:
+        typer.echo(build_context(model, soc, out if out is not None else model.with_suffix("")).line())

@@ -35,8 +35,9 @@ class Provider:
     """How one delegate is attached to ONNX Runtime.
 
     `attach(ort, options, settings, threads, entry)` prepares session options; `entry` is where a compiled model is
-    kept, None where nothing is. `own_memory` is whether tensors are copied to the device's memory. `why_absent(ort)` looks for the reason when nothing ran on it. `identity(ort)` names
-    what a compiled model depends on besides its settings: versions and the device.
+    kept, None where nothing is. `why_absent(ort)` looks for the reason when nothing ran on it. `identity(ort)` names
+    what a compiled model depends on besides its settings: versions and the device. `own_memory` says that tensors are
+    copied between the device's memory and the CPU's.
     """
 
     attach: Callable[[Any, Any, Any, int, Entry | None], Attached]
