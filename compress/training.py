@@ -204,7 +204,7 @@ def _train_step(model: Any, loss: Loss, learning_rate: float, total_steps: int) 
 
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, total_steps))
     optimizer.build(model.trainable_variables)
-    loss_of = _loss_function(loss, output_kind(model))
+    loss_of = loss_function(loss, output_kind(model))
     names = [tensor.name for tensor in keras.tree.flatten(model.input)]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # tensorflow is untyped
@@ -231,7 +231,7 @@ def _train_step(model: Any, loss: Loss, learning_rate: float, total_steps: int) 
     return run
 
 
-def _loss_function(loss: Loss, kind: Literal["softmax", "sigmoid", "logits"]) -> Callable[[Any, Any], Any]:
+def loss_function(loss: Loss, kind: Literal["softmax", "sigmoid", "logits"]) -> Callable[[Any, Any], Any]:
     """(labels, outputs) -> loss of each example or element."""
     import keras
 
