@@ -70,7 +70,8 @@ def _cut(model: Any, index: int) -> tuple[str, str]:
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     first = graph.tensors[int(operator.outputs[0])].name
     kind = names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
-    return kind, first.decode(errors="replace") if isinstance(first, bytes) else str(first)
+    # the converter joins the names of everything that was fused
+    return kind, (first.decode(errors="replace") if isinstance(first, bytes) else str(first)).partition(";")[0]
 
 
 def _data(model: Any, tensor: Any) -> Any:
