@@ -23,7 +23,7 @@ from edge.bench_report import (
     Throughput,
 )
 from edge.energy import Energy
-from edge.errors import EdgetoolError
+from edge.errors import EdgetoolError, EnvironmentFailed
 from edge.image import ImageInput
 from edge.percentiles import Latency, latency
 from edge.preprocess import Preprocess
@@ -78,7 +78,11 @@ class Extras:
 def measure(case: Case, wanted: Wanted, *, emulated: bool, progress: Progress) -> Extras:
     """Everything of `wanted`, one after the other, in one process that does nothing else.
 
-    What fails is in `not_measured` with its reason; so is what means nothing for an emulation.
+    What cannot be measured is in `not_measured` with its reason; so is what means nothing for an emulation.
+
+    Raises:
+        EnvironmentFailed: the process crashed or gave no answer.
+
     """
     missing: list[NotMeasured] = []
     found: dict[str, Any] = {}
@@ -87,6 +91,8 @@ def measure(case: Case, wanted: Wanted, *, emulated: bool, progress: Progress) -
         progress(f"{case.id}: {what}")
         try:
             found[field] = measured()
+        except EnvironmentFailed:
+            raise  # the delegate crashed or hung: that is no missing figure but a failed row
         except EdgetoolError as error:
             missing.append(NotMeasured(what, error.message))
 

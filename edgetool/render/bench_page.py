@@ -33,8 +33,8 @@ from edgetool.workspace import write_whole
 
 SAMPLES = "samples.npz"
 STRIPS = (
-    '<p class="note">Each strip holds all calls of one row; it is darker where more of them lie. The point is p50 with its '
-    "95 % interval, the ticks are p95 and p99.</p>"
+    '<p class="note">Each strip holds all calls of one row; it is darker where more of them lie. The point is p50 '
+    "with its 95 % interval, the ticks are p95 and p99.</p>"
 )
 
 
@@ -213,14 +213,11 @@ def _footer(report: BenchReport) -> str:
     machine, clocks = report.environment, report.clocks
     versions = ", ".join(f"{name} {version}" for name, version in sorted(machine.versions.items()))
     frequency = "not readable" if clocks is None or clocks.current_mhz is None else f"{clocks.current_mhz:.0f} MHz"
-    warm = (
-        "not readable"
-        if clocks is None or clocks.temperature_c is None
-        else f"{clocks.temperature_c:.0f} \N{DEGREE SIGN}C"
-    )
+    heat = None if clocks is None else clocks.temperature_c
+    warm = "not readable" if heat is None else f"{heat:.0f} \N{DEGREE SIGN}C"
     return (
         f"<footer><p>Measured on {_e(machine.cpu)}, {machine.cores} cores, load {machine.load:.2f}, governor "
-        f"{_e(machine.governor or 'not readable')}, frequency {frequency}, temperature {warm}, {_e(machine.os)}, Python "
-        f"{_e(machine.python)}. {_e(machine_words(report.race))}</p>"
+        f"{_e(machine.governor or 'not readable')}, frequency {frequency}, temperature {warm}, "
+        f"{_e(machine.os)}, Python {_e(machine.python)}. {_e(machine_words(report.race))}</p>"
         f"<p>{_e(versions)}</p><p>edgetool {_e(report.edgetool)}, schema {_e(report.schema)}.</p></footer>"
     )
