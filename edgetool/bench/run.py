@@ -145,7 +145,10 @@ def _start_all(planned: Sequence[Case], run: _Run, options: Options, progress: P
         reference = next((one for one in planned if one.is_reference and one.subject is case.subject), None)
         truth = run.started.get(reference.id) if reference is not None else None
         if case.id in run.started:
-            run.differences[case.id] = None if truth is None else _difference(case, truth, run.started[case.id])
+            found = None if truth is None else _difference(case, truth, run.started[case.id])
+            if found is not None and case is reference:
+                found = dataclasses.replace(found, is_reference=True)
+            run.differences[case.id] = found
 
 
 def _difference(case: Case, truth: Started, started: Started) -> Difference:

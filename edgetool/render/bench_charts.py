@@ -8,7 +8,7 @@ from edge.bench_report import BenchRow, Profile, Sustained, Throughput
 from edgetool.render.words import duration
 
 WIDTH = 720
-ROW = 46
+ROW = 54
 SHOWN_OPS = 20
 
 
@@ -58,8 +58,8 @@ def latency_chart(rows: Sequence[BenchRow], name: Callable[[BenchRow], str]) -> 
 
 def _strip(row: BenchRow, name: str, top: float, x: Callable[[float], float], high: float) -> list[str]:
     sketch = row.latency.sketch_ms
-    y, tall = top + 22, 16
-    parts = [_text(12, top + 14, name)]
+    y, tall = top + 26, 16
+    parts = [_text(12, top + 18, name)]
     for low, up in zip(sketch[:-1], sketch[1:], strict=True):  # each holds 1 % of the calls
         wide = max(x(up) - x(low), 0.4)
         shade = min(1.0, 6 / (wide * 4))  # 1 % of the calls in 1.5 px or less is as dark as it gets
@@ -72,7 +72,7 @@ def _strip(row: BenchRow, name: str, top: float, x: Callable[[float], float], hi
     parts += [_line("bar", x(row.latency.at(q).ms), x(row.latency.at(q).ms), y - 2, y + tall + 2) for q in (95, 99)]
     if row.latency.max_ms > high:
         parts.append(
-            _text(WIDTH - 12, top + 14, f"max {duration(row.latency.max_ms)} \N{RIGHTWARDS ARROW}", "end", "axis")
+            _text(WIDTH - 12, top + 18, f"max {duration(row.latency.max_ms)} \N{RIGHTWARDS ARROW}", "end", "axis")
         )
     return parts
 
@@ -89,13 +89,13 @@ def throughput_chart(rows: Sequence[BenchRow], name: Callable[[BenchRow], str]) 
     most = max(one.ci95[1] for _, one in bars) * 1.15
     body = []
     for number, (label, one) in enumerate(bars):
-        y, wide = 6 + 38 * number, (WIDTH - 140) * one.inferences_per_s / most
+        y, wide = 6 + 44 * number, (WIDTH - 140) * one.inferences_per_s / most
         low, high = (12 + (WIDTH - 140) * bound / most for bound in one.ci95)
-        body.append(_text(12, y + 12, label))
-        body.append(f'<rect class="strip" x="12" y="{y + 17}" width="{wide:.1f}" height="12"/>')
-        body.append(_line("bar chosen", low, high, y + 23, y + 23))
-        body.append(_text(max(high, 12 + wide) + 8, y + 28, f"{one.inferences_per_s:,.0f}/s"))
-    return _svg(12 + 38 * len(bars), body, "Throughput by streams")
+        body.append(_text(12, y + 14, label))
+        body.append(f'<rect class="strip" x="12" y="{y + 20}" width="{wide:.1f}" height="12"/>')
+        body.append(_line("bar chosen", low, high, y + 26, y + 26))
+        body.append(_text(max(high, 12 + wide) + 8, y + 31, f"{one.inferences_per_s:,.0f}/s"))
+    return _svg(12 + 44 * len(bars), body, "Throughput by streams")
 
 
 def profile_chart(profile: Profile) -> str:
@@ -108,12 +108,12 @@ def profile_chart(profile: Profile) -> str:
     most = max((us for _, us, _ in bars), default=1.0) or 1.0
     body = []
     for number, (label, us, share) in enumerate(bars):
-        y = 6 + 32 * number
+        y = 6 + 42 * number
         wide = (WIDTH - 170) * us / most
-        body.append(_text(12, y + 11, label if len(label) < 90 else f"{label[:88]}\N{HORIZONTAL ELLIPSIS}"))
-        body.append(f'<rect class="strip" x="12" y="{y + 15}" width="{wide:.1f}" height="9"/>')
-        body.append(_text(20 + wide, y + 24, f"{duration(us / 1e3)}, {share:.0%}"))
-    return _svg(12 + 32 * len(bars), body, "Time by operation")
+        body.append(_text(12, y + 14, label if len(label) < 70 else f"{label[:68]}\N{HORIZONTAL ELLIPSIS}"))
+        body.append(f'<rect class="strip" x="12" y="{y + 20}" width="{wide:.1f}" height="10"/>')
+        body.append(_text(20 + wide, y + 30, f"{duration(us / 1e3)}, {share:.0%}"))
+    return _svg(12 + 42 * len(bars), body, "Time by operation")
 
 
 def sustained_chart(run: Sustained) -> str:

@@ -107,14 +107,13 @@ def _table(rows: list[BenchRow]) -> str:
     body = []
     for row in rows:
         cells = {
+            "Verdict": verdict_words(row),
             "p50 [95 %]": percentile_words(row, 50),
-            "p95": percentile_words(row, 95),
             "Per second": throughput_words(row),
             "Peak RSS": memory_words(row),
             "Placement": placement_words(row),
             "Outputs": difference_words(row.difference),
-            **({"Time": against_words(row) or "baseline"} if compared else {}),
-            "Verdict": verdict_words(row),
+            **({"Time": against_words(row, rows)} if compared else {}),
         }
         mark = "" if row.verdict == "ok" else ' class="failed"'
         body.append(
@@ -123,7 +122,7 @@ def _table(rows: list[BenchRow]) -> str:
             + "</tr>"
         )
     head = "".join(f'<th scope="col">{_e(name)}</th>' for name in ("", *cells))
-    return f'<table class="cards"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    return f'<table class="cards bench"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
 
 
 def _details(rows: list[BenchRow]) -> str:

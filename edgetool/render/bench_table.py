@@ -44,7 +44,7 @@ def print_bench(report: BenchReport, folder: Path | None) -> None:
                 memory_words(row),
                 placement_words(row),
                 difference_words(row.difference),
-                *([against_words(row)] if compared else []),
+                *([against_words(row, rows)] if compared else []),
                 verdict_words(row),
             ]
             table.add_row(*cells, style=None if row.verdict == "ok" else "bold red")

@@ -57,6 +57,8 @@ def difference_words(found: Difference | None) -> str:
     """`1 LSB of range 0.98, argmax 100 %`: never without the range."""
     if found is None:
         return "not compared: the CPU does not run it"
+    if found.is_reference:
+        return f"the reference, range {found.output_range:.3g}"
     if found.max_abs == 0:
         parts = [f"bit for bit, range {found.output_range:.3g}"]
     elif found.max_lsb is not None:
@@ -68,10 +70,10 @@ def difference_words(found: Difference | None) -> str:
     return ", ".join(parts)
 
 
-def against_words(row: BenchRow) -> str:
-    """`0.71 x [0.70, 0.73] faster than a.tflite`."""
+def against_words(row: BenchRow, rows: Sequence[BenchRow]) -> str:
+    """`0.71 x [0.70, 0.73] faster than a.tflite`; "baseline" where one of `rows` is compared with this model."""
     if row.baseline is None:
-        return ""
+        return "baseline" if any(one.baseline == row.model for one in rows) else "compared with nothing"
     verdict = {"faster": "than", "slower": "than", "not_slower": "than"}.get(row.measurement.verdict or "", "against")
     return f"{speed_words(row.measurement)} {verdict} {row.baseline}"
 
