@@ -2,6 +2,7 @@
 
 import io
 import math
+import struct
 import wave
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,8 @@ ZERO_CROSSINGS = 32
 KAISER_BETA = 9.0
 ROLL_OFF = 0.92
 BLOCK = 8192
+# What `wave` raises on chunks whose sizes are not what follows
+WAV_DAMAGE = (wave.Error, EOFError, RuntimeError, ValueError, struct.error)
 # of all phases together; 44.1 kHz to 16 kHz takes 30,720, and only rates that nobody uses take more than this
 MAX_FILTER_TAPS = 1 << 21
 
@@ -108,7 +111,7 @@ def decode_wav(content: bytes, name: str) -> tuple[Samples, int]:
                 file.getnframes(),
             )
             pcm = file.readframes(frames)
-    except (wave.Error, EOFError) as error:
+    except WAV_DAMAGE as error:
         reason = str(error) or "it ends early"
         raise BadData(f"{name} is no PCM wav file: {reason}", "convert it to 16-bit PCM") from error
     if width not in {1, 2, 3, 4} or rate_hz < 1:

@@ -5,6 +5,7 @@ Each step is a frozen dataclass with a `kind`, called on raw data, written to an
 
 import io
 import math
+import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from edge.image import SUFFIXES, ImageInput, read_image
 from edge.table import TableInput, read_csv
 
 Array = npt.NDArray[Any]
+# What numpy raises beside ValueError on a header that is no Python literal, or one of a shape that no array has
+HEADER_DAMAGE = (SyntaxError, TypeError, OverflowError, MemoryError, RecursionError, tokenize.TokenError)
 
 
 class Preprocess(Protocol):
@@ -158,6 +161,13 @@ def parse_npy(content: bytes) -> Array:
         ValueError: damaged, cut short, pickled or not numbers.
 
     """
+    try:
+        return _parse_npy(content)
+    except HEADER_DAMAGE as error:
+        raise ValueError(f"its header is damaged: {_first_line(error)}") from error
+
+
+def _parse_npy(content: bytes) -> Array:
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)
     if version not in {(1, 0), (2, 0)}:

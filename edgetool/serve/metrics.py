@@ -16,7 +16,7 @@ class Metrics:
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-        disable_created_metrics()  # the time of each series' birth, beside each series
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # as the library has it; else each series has its birth beside it
         self._registry = CollectorRegistry(auto_describe=False)
         self._calls = Counter(
             "edgetool_predict_calls",

@@ -1,18 +1,20 @@
 """The OpenAPI document: one path for each served model, with the exact form of what it takes and gives."""
 
+import dataclasses
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
+from urllib.parse import quote
 
 from edge import __version__
 from edge.audio import AudioInput
 from edge.image import ImageInput
-from edge.preprocess import ArrayInput, Preprocess
+from edge.preprocess import Preprocess
+from edge.report import Placement
 from edge.table import TableInput
 from edge.tensors import TensorSpec
 from edgetool.serve.model import ServedModel
-from edgetool.serve.payload import JSON, media_types
+from edgetool.serve.payload import JSON, media_types, raw_dtype, raw_limits
 from edgetool.serve.refusal import STATUS
 from edgetool.serve.settings import Settings
 from edgetool.units import format_bytes
@@ -60,8 +62,6 @@ def document(models: Sequence[ServedModel], settings: Settings, *, token: bool) 
 
 def path_of(name: str) -> str:
     """Where a model is asked."""
-    from urllib.parse import quote
-
     return f"/v1/models/{quote(name)}/predict"
 
 
@@ -94,45 +94,36 @@ def _predict(model: ServedModel, settings: Settings) -> dict[str, Any]:
 
 
 def raw_schema(step: Preprocess, spec: TensorSpec) -> dict[str, Any]:
-    """The JSON of one raw example of an input, which `step` takes. All rows of an array have one length."""
+    """The JSON of one raw example of an input, which `step` takes.
+
+    What no JSON Schema says: all rows of an array have one length.
+    """
+    number = _number(step)
     if isinstance(step, ImageInput):
-        pixel = {"type": "integer", "minimum": 0, "maximum": 255}
-        colour = {"type": "array", "items": pixel, "minItems": 3, "maxItems": 4}
+        colour = {"type": "array", "items": number, "minItems": 3, "maxItems": 4}
         return {
-            "description": "Pixels as rows, [H][W], grey, or [H][W][3 or 4], RGB or RGBA; any size.",
-            "anyOf": [_rows(_rows(pixel)), _rows(_rows(colour))],
+            "description": "Pixels as rows of one length, grey [H][W], or RGB or RGBA [H][W][3 or 4]; any size.",
+            "anyOf": [_rows(_rows(number)), _rows(_rows(colour))],
         }
     if isinstance(step, AudioInput):
-        return {
-            "description": f"Samples in -1..1 at {step.sample_rate_hz} Hz, mono; {step.samples} of them are used.",
-            **_rows({"type": "number", "minimum": -1, "maximum": 1}),
-        }
+        does = f"Samples at {step.sample_rate_hz} Hz, mono; the first {step.samples} of them are used."
+        return {"description": does, **_rows(number)}
     if isinstance(step, TableInput):
         columns = len(step.columns)
-        return {
-            "description": f"One row: {', '.join(step.columns)}.",
-            "type": "array",
-            "items": _number("float32"),
-            "minItems": columns,
-            "maxItems": columns,
-        }
-    dtype = step.dtype if isinstance(step, ArrayInput) else spec.dtype
-    schema: dict[str, Any] = _number(dtype)
+        does = f"One row: {', '.join(step.columns)}."
+        return {"description": does, "type": "array", "items": number, "minItems": columns, "maxItems": columns}
+    schema: dict[str, Any] = number
     for length in reversed(spec.example_shape):
         schema = _rows(schema) if length is None else {**_rows(schema), "minItems": length, "maxItems": length}
     return schema
 
 
-def _number(dtype: str) -> dict[str, Any]:
-    kind = np.dtype(dtype).kind
+def _number(step: Preprocess) -> dict[str, Any]:
+    kind = raw_dtype(step).kind
     if kind == "b":
         return {"type": "boolean"}
-    if kind in "iu":
-        limits = np.iinfo(dtype)
-        return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
-    # a JSON number of any size is allowed by the standard, not by the type it becomes
-    most = float(np.finfo(dtype).max) / 2
-    return {"type": "number", "minimum": -most, "maximum": most}
+    least, most = raw_limits(step)
+    return {"type": "number" if kind == "f" else "integer", "minimum": least, "maximum": most}
 
 
 def _rows(items: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,6 +171,19 @@ def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def _of(kind: Any) -> dict[str, Any]:
+    """The JSON of a type that `dataclasses.asdict` makes plain."""
+    if dataclasses.is_dataclass(kind):
+        return _closed({name: _of(hint) for name, hint in typing.get_type_hints(kind).items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return {"type": "array", "items": _of(arguments[0])}
+    if type(None) in arguments:
+        return {"anyOf": [_of(one) for one in arguments if one is not type(None)] + [{"type": "null"}]}
+    plain = {str: "string", int: "integer", float: "number", bool: "boolean", dict: "object"}
+    return {"type": plain[origin or kind]}
+
+
 def _closed(properties: Mapping[str, Any], optional: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "type": "object",
@@ -200,18 +204,6 @@ _TENSOR = _closed(
     },
     optional=("preprocess",),
 )
-_PLACEMENT = _closed(
-    {
-        "requested": _TEXT,
-        "actual": _TEXT,
-        "ops_offloaded": {"type": "integer"},
-        "ops_total": {"type": "integer"},
-        "fallback_ops": {"type": "array", "items": _closed({"op": _TEXT, "reason": _TEXT})},
-        "partitions": {"type": ["integer", "null"]},
-        "copies": {"type": ["integer", "null"]},
-        "emulated_by": {"type": ["string", "null"]},
-    }
-)
 _MODEL = _closed(
     {
         "name": _TEXT,
@@ -228,7 +220,7 @@ _MODEL = _closed(
         "threads": {"type": "integer"},
         "workers": {"type": "integer"},
         "ready_workers": {"type": "integer"},
-        "placement": _PLACEMENT,
+        "placement": _of(Placement),
         "recent_ms": {"type": "array", "items": {"type": "number"}, "description": "the latest answers, newest last"},
     }
 )

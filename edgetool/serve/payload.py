@@ -23,6 +23,7 @@ from edgetool.serve.refusal import Refusal
 JSON, NPY = "application/json", "application/x-npy"
 WAV = frozenset({"audio/wav", "audio/wave", "audio/x-wav", "audio/vnd.wave"})
 NAME = "the request"
+MOST = 1e30  # of a number in JSON: far from where float32 ends, so that scaling keeps it finite
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def raw_example(payload: Payload, steps: Mapping[str, Preprocess]) -> dict[str, 
     if len(steps) == 1:
         ((name, step),) = steps.items()
         if kind == NPY:
-            return {name: _npy(payload.body)}
+            return {name: decode_npy(payload.body, NAME)}
         if kind.startswith("image/") and isinstance(step, ImageInput):
             return {name: decode_image(payload.body, NAME)}
         if kind in WAV and isinstance(step, AudioInput):
@@ -85,13 +86,6 @@ def require_shapes(raw: Mapping[str, Array], steps: Mapping[str, Preprocess], in
             )
 
 
-def _npy(body: bytes) -> Array:
-    try:
-        return decode_npy(body, NAME)
-    except (OverflowError, MemoryError) as error:  # a shape that no machine holds
-        raise Refusal("misfit", f"{NAME} cannot be read: {error}", "expected an .npy file of numbers") from error
-
-
 def _from_json(body: bytes, steps: Mapping[str, Preprocess]) -> dict[str, Array]:
     try:
         data = json.loads(body, parse_constant=_refuse_constant)
@@ -113,7 +107,7 @@ def _from_json(body: bytes, steps: Mapping[str, Preprocess]) -> dict[str, Array]
 
 
 def _array(name: str, values: Any, step: Preprocess, may_hold_booleans: bool) -> Array:
-    dtype = np.dtype(_dtype(step))
+    dtype = raw_dtype(step)
     # numpy would read true as 1 and "1.5" as 1.5
     if may_hold_booleans and dtype.kind != "b" and any(isinstance(value, bool) for value in _leaves(values)):
         raise Refusal("misfit", f"input {name!r} has true or false in it", "send numbers")
@@ -127,29 +121,42 @@ def _array(name: str, values: Any, step: Preprocess, may_hold_booleans: bool) ->
     if array.dtype.kind not in ("b" if dtype.kind == "b" else "iuf"):
         takes = "true and false" if dtype.kind == "b" else "numbers of up to 64 bits"
         raise Refusal("misfit", f"input {name!r} holds something else than {takes}", "send nested lists of them")
-    return _cast(name, finite(array, f"input {name!r}"), dtype)
+    return _cast(name, finite(array, f"input {name!r}"), step)
 
 
-def _dtype(step: Preprocess) -> str:
-    """What raw values become before the step sees them."""
+def raw_dtype(step: Preprocess) -> "np.dtype[Any]":
+    """What the numbers of a JSON body become before the step sees them."""
     if isinstance(step, ImageInput):
-        return "uint8"
+        return np.dtype(np.uint8)
     if isinstance(step, AudioInput):
-        return "float32"
+        return np.dtype(np.float32)
     if isinstance(step, ArrayInput) and np.dtype(step.dtype).kind != "f":
-        return step.dtype
-    return "float64"
+        return np.dtype(step.dtype)
+    return np.dtype(np.float64)
 
 
-def _cast(name: str, array: Array, dtype: "np.dtype[Any]") -> Array:
+def raw_limits(step: Preprocess) -> tuple[float, float]:
+    """The least and the largest number that a JSON body may hold for an input."""
+    dtype = raw_dtype(step)
     if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        whole = array.dtype.kind != "f" or bool((array == np.rint(array)).all())
-        # compared as Python numbers: 2^63 as a float is the same as 2^63 - 1
-        if not whole or int(array.min()) < limits.min or int(array.max()) > limits.max:
-            raise Refusal("misfit", f"input {name!r} takes whole numbers from {limits.min} to {limits.max}")
-    with np.errstate(over="ignore"):
-        return array.astype(dtype)
+        return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    if isinstance(step, AudioInput):
+        return -1.0, 1.0
+    most = float(np.finfo(step.dtype).max) if isinstance(step, ArrayInput) and dtype.kind == "f" else MOST
+    return -min(most, MOST), min(most, MOST)
+
+
+def _cast(name: str, array: Array, step: Preprocess) -> Array:
+    dtype, (least, most) = raw_dtype(step), raw_limits(step)
+    if dtype.kind == "b":
+        return array
+    whole = dtype.kind == "f" or array.dtype.kind != "f" or bool((array == np.rint(array)).all())
+    # compared as Python numbers: 2^63 as a float is the same as 2^63 - 1
+    convert = float if dtype.kind == "f" else int
+    if not whole or convert(array.min()) < least or convert(array.max()) > most:
+        kind = "numbers" if dtype.kind == "f" else "whole numbers"
+        raise Refusal("misfit", f"input {name!r} takes {kind} from {least} to {most}")
+    return array.astype(dtype)
 
 
 def _leaves(values: Any) -> Iterator[Any]:

@@ -5,6 +5,10 @@ import time
 
 import pytest
 
+from edge.errors import BadRecipe, CheckFailed, EnvironmentFailed, ProcessCrashed, UnknownName
+from edgetool.progress import Silent
+from edgetool.serve.server import serve
+from edgetool.serve.settings import Settings
 from tests.edgetool.serve import bundles
 from tests.edgetool.serve.server import Server, refused
 
@@ -28,33 +32,43 @@ def in_background(call, number):
 
 
 @pytest.mark.parametrize(
-    ("changes", "options", "code", "says"),
+    ("changes", "settings", "kind", "says"),
     [
-        ({"shift": 0.5}, (), 1, "differs by 0.5 from the golden vectors"),
-        ({"crash_at": 0}, (), 3, "was killed by SIGSEGV while loading fake.fake"),
-        ({"crash_at": 2, "crash_signal": "SIGABRT"}, (), 3, "was killed by SIGABRT"),
-        ({}, ("--delegate", "cpuu"), 2, "did you mean cpu?"),
-        ({"planted_fallback": ("WHILE",)}, ("--delegate", "planted"), 1, "1 of 2 operations did not run on planted"),
-        ({"planted_wrong": 0.5}, ("--delegate", "planted"), 1, "differs by 0.5"),
-        ({}, ("--workers", "0"), 2, "at least 1"),
-        ({}, ("--max-body", "8"), 2, "--max-body"),
-        ({}, ("--port", "70000"), 2, "0 (any that is free) to 65535"),
-        ({}, ("--host", "192.0.2.1"), 2, "no address of this machine"),
-        ({}, ("--host", "no such host"), 2, "is no address"),
-        ({}, ("--token", "short"), 2, "--token is no token"),
-        ({}, ("--token", "x" * 20, "--no-token"), 2, "exclude each other"),
+        ({"shift": 0.5}, {}, CheckFailed, r"differs by 0\.5 from the golden vectors"),
+        ({"crash_at": 0}, {}, ProcessCrashed, r"was killed by SIGSEGV while loading fake\.fake"),
+        ({"crash_at": 2, "crash_signal": "SIGABRT"}, {}, ProcessCrashed, "was killed by SIGABRT"),
+        ({}, {"delegate": "cpuu"}, UnknownName, "cpuu"),
+        ({"planted_fallback": ("WHILE",)}, {"delegate": "planted"}, CheckFailed, "1 of 2 operations did not run"),
+        ({"planted_wrong": 0.5}, {"delegate": "planted"}, CheckFailed, r"differs by 0\.5"),
+        ({}, {"workers": 0}, BadRecipe, "at least 1"),
+        ({}, {"queue": -1}, BadRecipe, "queue is -1"),
+        ({}, {"timeout_s": 0}, BadRecipe, "time limit is 0 s"),
+        ({}, {"port": 70000}, BadRecipe, "port is 70000"),
+        ({}, {"host": "192.0.2.1"}, BadRecipe, "no address of this machine"),
+        ({}, {"host": "no such host"}, BadRecipe, "is no address"),
     ],
 )
-def test_what_is_not_proven_is_not_served(tmp_path, changes, options, code, says):
-    got, err = refused(bundles.fake(tmp_path, **changes), options=options)
-    assert (got, says in err) == (code, True), err
-    assert sum(line.startswith("error: ") for line in err.splitlines()) == 1
-    assert "Traceback" not in err
+def test_what_is_not_proven_is_not_served(tmp_path, changes, settings, kind, says):
+    bundle = bundles.fake(tmp_path, **changes)
+    with pytest.raises(kind, match=says):
+        serve([bundle], Settings(**{"port": 0, **settings}), "x" * 20, progress=Silent(), announce=never)
+
+
+def never(url, models):
+    raise AssertionError(f"it serves {models} on {url}")
+
+
+def test_the_command_line_says_it_in_one_line(tmp_path):
+    code, err = refused(bundles.fake(tmp_path, shift=0.5))
+    assert code == 1
+    assert [line.partition(":")[0] for line in err.splitlines()[-2:]] == ["error", "hint"]
+    code, err = refused(tmp_path / "a.edge", options=("--token", "x" * 20, "--no-token"))
+    assert (code, "exclude each other" in err) == (2, True)
 
 
 def test_a_port_that_is_taken(tmp_path, served):
-    got, err = refused(bundles.fake(tmp_path), options=("--port", str(served.port)))
-    assert (got, "Address already in use" in err) == (3, True)
+    with pytest.raises(EnvironmentFailed, match="Address already in use"):
+        serve([bundles.fake(tmp_path)], Settings(port=served.port), "x" * 20, progress=Silent(), announce=never)
 
 
 def test_a_fallback_that_is_allowed_is_served_and_told(tmp_path):
