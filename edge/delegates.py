@@ -11,10 +11,13 @@ from typing import Literal
 import numpy as np
 
 from edge.errors import CheckFailed, UnknownName
+from edge.litert_settings import GPUSettings, MicroSettings, NPUSettings
+from edge.onnxruntime_settings import CUDASettings, OpenVINOSettings, QNNSettings, TensorRTSettings, WebGPUSettings
 from edge.report import Placement
 from edge.settings import NoSettings
 from edge.tensors import Array
 
+CORAL = "libedgetpu.so.1"
 Unit = Literal["cpu", "gpu", "npu", "mcu"]
 
 # The delegate that every format's engine has, under its old name too
@@ -29,7 +32,8 @@ class Delegate:
     `tolerance` is the largest difference from the CPU that a float model may show, as a fraction of the range of the
     CPU's outputs; `tolerance_lsb` the same for a model with quantized outputs, in steps of the output. `needs` is the
     distribution or library that brings it, `install` what to do where that is missing. `runs` is False where this
-    toolkit can only look for the device, or compile for it.
+    toolkit can only look for the device, or compile for it. `library` is the shared library that LiteRT loads, for its
+    external delegates.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Delegate:
     tolerance_lsb: int = 1
     runs: bool = True
     settings: type = NoSettings
+    library: str | None = None
 
 
 DELEGATES: dict[str, Delegate] = {
@@ -58,6 +63,65 @@ DELEGATES: dict[str, Delegate] = {
             "ONNX Runtime's CPU execution provider",
             "onnxruntime", "pip install 'edgetool[onnx]'",
         ),
+        # ONNX Runtime's delegates against its CPU on the three models of benchmarks/trained_models.py: float32 differs by
+        # at most 1.4e-4 of the range (an autoencoder's; 8e-7 on the two classifiers) on each of them, int8 by one step
+        Delegate(
+            "openvino", "onnxruntime", "onnx", "cpu",
+            "OpenVINO's CPU (or its GPU or NPU) by ONNX Runtime's plugin; Intel processors only",
+            "onnxruntime-ep-openvino", "pip install onnxruntime-ep-openvino",
+            settings=OpenVINOSettings,
+        ),
+        Delegate(
+            "webgpu", "onnxruntime", "onnx", "gpu",
+            "any GPU with Vulkan, by ONNX Runtime's WebGPU plugin",
+            "onnxruntime-ep-webgpu", "pip install onnxruntime-ep-webgpu",
+            settings=WebGPUSettings,
+        ),
+        Delegate(
+            "cuda", "onnxruntime", "onnx", "gpu",
+            "an NVIDIA GPU by CUDA",
+            "onnxruntime-gpu", "pip install onnxruntime-gpu, and CUDA with cuDNN",
+            settings=CUDASettings,
+        ),
+        Delegate(
+            "tensorrt", "onnxruntime", "onnx", "gpu",
+            "an NVIDIA GPU, or a Jetson's DLA, by TensorRT",
+            "onnxruntime-gpu", "pip install onnxruntime-gpu, and TensorRT",
+            settings=TensorRTSettings,
+        ),
+        Delegate(
+            "qnn", "onnxruntime", "onnx", "npu",
+            "Qualcomm's Hexagon NPU (HTP) by ONNX Runtime's QNN plugin; its simulator on x86",
+            "onnxruntime-qnn", "pip install onnxruntime-qnn",
+            # the HTP rounds each layer differently, so that single outputs of int8 models were up to 33 of 255 steps off
+            # (0.5 to 1.2 steps on average); its mean distance from the float model is that of the CPU's int8
+            tolerance_lsb=48,
+            settings=QNNSettings,
+        ),
+        Delegate(
+            "litert-gpu", "litert-compiled", "tflite", "gpu",
+            "LiteRT's GPU accelerator: WebGPU on a Vulkan driver",
+            "ai-edge-litert", "pip install 'edgetool[litert]'",
+            settings=GPUSettings,
+        ),
+        Delegate(
+            "litert-npu", "litert-compiled", "tflite", "npu",
+            "LiteRT's NPU accelerator with Intel's OpenVINO plugin",
+            "ai-edge-litert-sdk-intel", "pip install 'edgetool[litert-npu]'",
+            settings=NPUSettings,
+        ),
+        Delegate(
+            "coral", "litert", "tflite", "npu",
+            "Coral's Edge TPU, for models that edgetpu_compiler made",
+            CORAL, "Coral's package repository has it: apt-get install libedgetpu1-std",
+            library=CORAL,
+        ),
+        Delegate(
+            "micro", "tflite-micro", "tflite", "mcu",
+            "TFLite Micro's kernels, as a microcontroller has them",
+            "tflite-micro", "pip install 'edgetool[micro]'",
+            settings=MicroSettings,
+        ),
     )
 }  # fmt: skip
 
@@ -65,15 +129,26 @@ DELEGATES: dict[str, Delegate] = {
 def find_delegate(name: str, model_format: str) -> Delegate:
     """The delegate `name` for models of a format; "cpu" is the default one of every format.
 
+    For .tflite models the path of a shared library (it has a "/") is one too: an external delegate of LiteRT.
+
     Raises:
         UnknownName: there is none of that name for the format; the hint lists the nearest.
 
     """
+    if model_format == "tflite" and "/" in name:
+        return _external(name)
     known = {one.name: one for one in DELEGATES.values() if one.format == model_format}
     chosen = DEFAULTS.get(model_format, name) if name == DEFAULT else name
     if chosen not in known:
         raise UnknownName(f"delegate for .{model_format} models", name, {DEFAULT, *known})
     return known[chosen]
+
+
+def _external(path: str) -> Delegate:
+    return Delegate(
+        path, "litert", "tflite", "npu", "what this library does", path, "check the path and what it needs (ldd)",
+        library=path,
+    )  # fmt: skip
 
 
 def difference(got: Array, expected: Array) -> float:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edge.delegates import find_delegate
+from edge.delegates import Delegate, find_delegate
 from edge.errors import BadData, BadModel, BadRecipe, DelegateFailed, UnknownName
 from edge.report import Placement
 from edge.settings import parse_settings
@@ -61,18 +61,20 @@ def open_engine(
     threads: int = 1,
     delegate: str = "cpu",
     settings: Mapping[str, str] | None = None,
+    signature: str | None = None,
 ) -> Engine:
     """Load a model file, or a model's bytes, into the runtime for its format ("tflite", "onnx", "fake").
 
-    `delegate` is a name of `edge.delegates.DELEGATES`, `settings` what it is told (`edge.settings`). A
-    dynamic batch dimension becomes 1. Inputs and outputs carry the names of the model's signature where it has one,
+    `delegate` is a name of `edge.delegates.DELEGATES`, `settings` what it is told (`edge.settings`).
+    `signature` names one of several that a .tflite model has; by default it is the main graph's. A dynamic batch
+    dimension becomes 1. Inputs and outputs carry the names of the model's signature where it has one,
     else its tensors' names.
 
     Raises:
         BadModel: the file is missing, or the runtime or the delegate does not take it (the reason in one line).
         RuntimeMissing: the runtime for this format, or the delegate's package, is not installed.
         DelegateFailed: the delegate cannot be used on this machine.
-        UnknownName: no such format, delegate or setting.
+        UnknownName: no such format, delegate, setting or signature.
         BadRecipe: fewer than 1 thread, or a setting that cannot be honoured.
 
     """
@@ -89,14 +91,29 @@ def open_engine(
     chosen = find_delegate(delegate, format)
     if not chosen.runs:
         raise DelegateFailed(f"this toolkit does not run models on {chosen.name}", chosen.install)
-    told = parse_settings(chosen.settings, settings or {}, chosen.name)
+    if signature is not None and chosen.engine != "litert":
+        raise BadRecipe(f"signature {signature!r}: {chosen.name} opens a model's main graph only")
     if chosen.engine == "litert":
         from edge.engines.litert import LiteRTEngine
 
-        return LiteRTEngine(model, threads, chosen, told)
+        if chosen.library is None:
+            parse_settings(chosen.settings, settings or {}, chosen.name)
+        return LiteRTEngine(model, threads, chosen, settings, signature)  # a library knows its settings, not we
+    return _opened(model, threads, chosen, parse_settings(chosen.settings, settings or {}, chosen.name))
+
+
+def _opened(model: Path | bytes, threads: int, delegate: Delegate, settings: Any) -> Engine:
+    if delegate.engine == "litert-compiled":
+        from edge.engines.litert_compiled import CompiledEngine
+
+        return CompiledEngine(model, delegate, settings)
+    if delegate.engine == "tflite-micro":
+        from edge.engines.tflite_micro import TFLiteMicroEngine
+
+        return TFLiteMicroEngine(model, delegate, settings)
     from edge.engines.onnx import ONNXRuntimeEngine
 
-    return ONNXRuntimeEngine(model, threads, chosen, told)
+    return ONNXRuntimeEngine(model, threads, delegate, settings)
 
 
 def import_runtime(format: str) -> None:  # noqa: A002  # as above

@@ -154,12 +154,12 @@ def test_a_signature_names_several_inputs_and_outputs():
 def test_placement_names_the_operation_that_xnnpack_does_not_take():
     placement = open_engine(DATA / "tiny_fallback.tflite", "tflite").placement()
     reason = "not taken by XNNPACK; runs on the built-in kernel"
-    assert placement == Placement("xnnpack", "xnnpack", 4, 5, (FallbackOp("ARG_MAX", reason),))
+    assert placement == Placement("xnnpack", "xnnpack", 4, 5, (FallbackOp("ARG_MAX", reason),), partitions=1)
 
 
 @litert
 def test_placement_of_a_float_network_is_all_xnnpack():
-    assert open_engine(DATA / "tiny.tflite", "tflite").placement() == Placement("xnnpack", "xnnpack", 5, 5)
+    assert open_engine(DATA / "tiny.tflite", "tflite").placement() == Placement("xnnpack", "xnnpack", 5, 5, partitions=1)
 
 
 @litert
