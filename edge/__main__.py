@@ -22,7 +22,7 @@ SHOWN_VALUES = 16  # of an output; more is a picture or a signal, and is summed 
 EXAMPLES = """examples:
   python -m edge verify model.edge                 hashes, and the golden vectors replayed here
   python -m edge run model.edge picture.pgm        what the model says to a file
-  python -m edge bench model.edge --seconds 10     latency and memory in a clean process"""
+  python -m edge bench model.edge --seconds 10     latency and memory in clean processes"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,9 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("bundle", type=Path, metavar="BUNDLE")
     info.set_defaults(command=_info)
 
-    bench = commands.add_parser("bench", help="time a model in a clean process")
+    bench = commands.add_parser("bench", help="time a model in clean processes")
     bench.add_argument("model", type=Path, metavar="BUNDLE|MODEL", help="*.edge, *.tflite or *.onnx")
     bench.add_argument("--seconds", type=_seconds, default=5.0, metavar="S", help="how long to measure (5)")
+    bench.add_argument("--delegate", default="cpu", metavar="NAME", help="run on it; all operations have to (cpu)")
+    bench.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="tell the delegate something")
+    bench.add_argument("--allow-fallback", default="", metavar="OP,...", help="operations that may run elsewhere")
     bench.set_defaults(command=_bench)
 
     for command in (run, verify, bench):
@@ -284,35 +287,29 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _time(options: argparse.Namespace, model: Path, model_format: str) -> None:
-    import numpy as np
-
-    from edge.runtime_process import RuntimeProcess
+    from edge.bench import bench_device, check_placement
+    from edge.errors import BadRecipe
 
     if options.seconds > 2:
         sys.stderr.write(f"measuring for {options.seconds:g} s\n")
-    with RuntimeProcess() as worker:
-        loaded = worker.load(model, model_format, threads=options.threads)
-        worker.time(seconds=min(0.5, options.seconds / 4))  # reaches the clock and the caches of steady state
-        durations_ms = worker.time(seconds=options.seconds, min_calls=20, limit_s=options.seconds + 600) * 1e3
-        status = worker.status()
-    percentiles = {f"p{q}_ms": float(np.percentile(durations_ms, q)) for q in (50, 90, 95, 99)}
-    plain = {
-        "model": str(options.model),
-        "engine": loaded.engine,
-        "delegate": loaded.placement.actual,
-        "threads": options.threads,
-        "n": len(durations_ms),
-        "load_ms": loaded.load_ms,
-        "first_ms": status.first_ms,
-        **percentiles,
-        "peak_rss_bytes": status.peak_rss_bytes,
-    }
-    if options.json:
-        _print(json.dumps(plain, indent=2))
-        return
-    for key, value in plain.items():
-        text = "not measured" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-        _print(f"{key:<16}{text}")
+    settings = {}
+    for told in options.set:
+        key, equals, value = told.partition("=")
+        if not key or not equals:
+            raise BadRecipe(f"--set {told} is not KEY=VALUE", "for example --set fp16=true")
+        settings[key] = value
+    found = bench_device(
+        model,
+        model_format,
+        name=str(options.model),
+        threads=options.threads,
+        delegate=options.delegate,
+        settings=settings,
+        seconds=options.seconds,
+    )
+    _print(found.as_json() if options.json else found.as_text())
+    if options.delegate != "cpu":
+        check_placement(found, tuple(options.allow_fallback.split(",")))
 
 
 def _print(line: str) -> None:

@@ -74,7 +74,8 @@ class Difference:
     """Outputs against `reference` on the same `n` inputs, the worst over all outputs.
 
     `output_range` is the span of the reference's outputs, `relative` is `max_abs` over it: a difference means nothing
-    without it. `is_reference` marks the row that the others are held against. `max_lsb` counts steps of a quantized output. `within` says whether the delegate's tolerance holds.
+    without it. `is_reference` marks the row that the others are held against. `max_lsb` counts steps of a quantized
+    output. `within` says whether the delegate's tolerance holds.
     """
 
     reference: str
