@@ -119,7 +119,7 @@ class SessionMaker:
         placement = self._placement(session, attached, entry)
         if placement.ops_offloaded == 0 and (reason := self._fault(log)) is not None:
             raise DelegateFailed(f"{self._delegate.name} cannot be used here: {reason}", self._delegate.install)
-        return OpenSession(session, placement, self._count_copies if placement.copies is None else None)
+        return OpenSession(session, placement, self._count_copies if self._copies_unknown(placement) else None)
 
     def _options(self) -> Any:
         options = self._ort.SessionOptions()
@@ -199,6 +199,10 @@ class SessionMaker:
             self._session(options, attached, self._model)
         return sum(bool(COPY.match(line)) for line in log.lines("I"))
 
+    def _copies_unknown(self, placement: Placement) -> bool:
+        """Whether another session shall tell the copies: never where it would compile the model again."""
+        return placement.copies is None and self._record and not self._provider.compiles
+
     def _fix_batch(self, options: Any) -> None:
         for symbol in batch_symbols(self._content):
             options.add_free_dimension_override_by_name(symbol, 1)  # a compiler wants to know every length
@@ -209,7 +213,7 @@ class SessionMaker:
             return None if self._on_cpu else 0
         if whole:
             return 1
-        return len(taken) if max(taken) > 1 else None
+        return len(taken) if self._provider.compiles else None
 
     def _refusal(self, error: Exception) -> EdgetoolError:
         """Whose fault it is that there is no session: the file's, the delegate's, or only of both together."""

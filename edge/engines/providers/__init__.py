@@ -37,13 +37,14 @@ class Provider:
     `attach(ort, options, settings, threads, entry)` prepares session options; `entry` is where a compiled model is
     kept, None where nothing is. `why_absent(ort)` looks for the reason when nothing ran on it. `identity(ort)` names
     what a compiled model depends on besides its settings: versions and the device. `own_memory` says that tensors are
-    copied between the device's memory and the CPU's.
+    copied between the device's memory and the CPU's, `compiles` that it takes pieces of the graph, not node by node.
     """
 
     attach: Callable[[Any, Any, Any, int, Entry | None], Attached]
     why_absent: Callable[[Any], str | None]
     identity: Callable[[Any], dict[str, str]]
     own_memory: bool = False
+    compiles: bool = True
 
 
 def find_provider(delegate: str) -> Provider:
@@ -62,7 +63,7 @@ def find_provider(delegate: str) -> Provider:
     if delegate == "webgpu":
         from edge.engines.providers import webgpu
 
-        return Provider(webgpu.attach, lambda _: None, lambda _: {}, own_memory=True)
+        return Provider(webgpu.attach, lambda _: None, lambda _: {}, own_memory=True, compiles=False)
     if delegate == "qnn":
         from edge.engines.providers import qnn
 
@@ -70,7 +71,7 @@ def find_provider(delegate: str) -> Provider:
     if delegate == "cuda":
         from edge.engines.providers import nvidia
 
-        return Provider(nvidia.attach_cuda, nvidia.why_no_cuda, nvidia.identity, own_memory=True)
+        return Provider(nvidia.attach_cuda, nvidia.why_no_cuda, nvidia.identity, own_memory=True, compiles=False)
     if delegate == "tensorrt":
         from edge.engines.providers import nvidia
 
