@@ -112,6 +112,8 @@ def compiled(parts: Mapping[str, str], folder: Path | None = None, limit_bytes: 
         yield entry
     finally:
         if descriptor is not None:
+            with contextlib.suppress(OSError):
+                (root / key).rmdir()  # empty where nothing was made
             os.close(descriptor)
 
 

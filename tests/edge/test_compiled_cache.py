@@ -157,6 +157,12 @@ def test_a_runtime_that_wrote_nothing_is_told(tmp_path):
         assert entry.story == "not kept: the runtime wrote no file"
 
 
+def test_a_build_that_fails_leaves_no_entry(tmp_path):
+    with pytest.raises(ZeroDivisionError), compiled(PARTS, tmp_path):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_folder_is_where_the_user_keeps_caches(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "edgetool" / "compiled"
