@@ -6,9 +6,10 @@ There is no batch axis. Nothing names a file, and nothing is unpickled.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -87,9 +88,11 @@ def require_shapes(raw: Mapping[str, Array], steps: Mapping[str, Preprocess], in
 
 
 def _from_json(body: bytes, steps: Mapping[str, Preprocess]) -> dict[str, Array]:
+    from pydantic_core import from_json  # four times as fast as json, and as strict as the standard
+
     try:
-        data = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        data = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
         raise Refusal("malformed", f"the body is no JSON: {_one_line(error)}") from None
     form = f'{{"inputs": {{{", ".join(f"{json.dumps(name)}: …" for name in steps)}}}}}'
     if not isinstance(data, dict) or not isinstance(data.get("inputs"), dict):
@@ -102,25 +105,33 @@ def _from_json(body: bytes, steps: Mapping[str, Preprocess]) -> dict[str, Array]
     missing = [name for name in steps if name not in data["inputs"]]
     if missing:
         raise Refusal("misfit", f"input {missing[0]!r} is missing", f"send {form}")
-    may_hold_booleans = b"true" in body or b"false" in body
-    return {name: _array(name, data["inputs"][name], step, may_hold_booleans) for name, step in steps.items()}
+    return {name: _array(name, data["inputs"][name], step) for name, step in steps.items()}
 
 
-def _array(name: str, values: Any, step: Preprocess, may_hold_booleans: bool) -> Array:
-    dtype = raw_dtype(step)
-    # numpy would read true as 1 and "1.5" as 1.5
-    if may_hold_booleans and dtype.kind != "b" and any(isinstance(value, bool) for value in _leaves(values)):
-        raise Refusal("misfit", f"input {name!r} has true or false in it", "send numbers")
-    try:
-        array = np.asarray(values)
-    except (ValueError, OverflowError) as error:
-        reason = "rows of different lengths" if "inhomogeneous" in str(error) else _one_line(error)
-        raise Refusal("misfit", f"input {name!r} is no array: {reason}", "send nested lists of numbers") from None
-    if array.size == 0:
+def _array(name: str, values: Any, step: Preprocess) -> Array:
+    """Nested lists to an array, by hand: numpy takes true for 1 and "1.5" for 1.5, and is slower."""
+    shape: list[int] = []
+    flat = [values]
+    while flat and isinstance(flat[0], list):
+        lengths = {len(row) if isinstance(row, list) else None for row in flat}
+        if len(lengths) > 1:
+            raise Refusal("misfit", f"input {name!r} is no array: rows of different lengths", "send nested lists")
+        shape.append(len(flat[0]))
+        flat = list(chain.from_iterable(flat))
+    if not flat:
         raise Refusal("misfit", f"input {name!r} is empty")
-    if array.dtype.kind not in ("b" if dtype.kind == "b" else "iuf"):
-        takes = "true and false" if dtype.kind == "b" else "numbers of up to 64 bits"
+    kinds, boolean = set(map(type, flat)), raw_dtype(step).kind == "b"
+    if list in kinds:
+        raise Refusal("misfit", f"input {name!r} is no array: rows of different lengths", "send nested lists")
+    if not kinds <= ({bool} if boolean else {int, float}):
+        takes = "true and false" if boolean else "numbers"
         raise Refusal("misfit", f"input {name!r} holds something else than {takes}", "send nested lists of them")
+    try:
+        array = np.array(flat).reshape(shape)
+    except (ValueError, OverflowError) as error:
+        raise Refusal("misfit", f"input {name!r} is no array: {_one_line(error)}") from None
+    if array.dtype.kind not in "biuf":
+        raise Refusal("misfit", f"input {name!r} holds numbers of more than 64 bits")
     return _cast(name, finite(array, f"input {name!r}"), step)
 
 
@@ -157,18 +168,6 @@ def _cast(name: str, array: Array, step: Preprocess) -> Array:
         kind = "numbers" if dtype.kind == "f" else "whole numbers"
         raise Refusal("misfit", f"input {name!r} takes {kind} from {least} to {most}")
     return array.astype(dtype)
-
-
-def _leaves(values: Any) -> Iterator[Any]:
-    if isinstance(values, list):
-        for value in values:
-            yield from _leaves(value)
-    else:
-        yield values
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
 
 
 def _kind(data: Any) -> str:

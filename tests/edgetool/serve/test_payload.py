@@ -57,7 +57,7 @@ def test_whole_numbers_arrive_exactly(values):
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 9223372036854775808.0, 0.5])
 def test_numbers_beside_the_range_are_refused(number):
-    with pytest.raises(Refusal, match=r"whole numbers|numbers of up to 64 bits"):
+    with pytest.raises(Refusal, match=r"whole numbers|more than 64 bits"):
         example("tokens", json.dumps({"inputs": {"x": [number, 1]}}).encode())
 
 
@@ -65,7 +65,7 @@ def test_booleans_are_booleans_only():
     body = json.dumps({"inputs": {"x": [True, False]}}).encode()
     assert example("flags", body).tolist() == [True, False]
     for kind in ("array", "table", "image", "audio", "tokens"):
-        with pytest.raises(Refusal, match="true or false"):
+        with pytest.raises(Refusal, match="something else than numbers"):
             example(kind, body)
     with pytest.raises(Refusal, match="true and false"):
         example("flags", b'{"inputs": {"x": [1, 0]}}')
@@ -85,6 +85,7 @@ def npy():
         ("audio", "audio/wav", wav(np.linspace(-1, 1, 50), 44100)),
     ],
 )
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Python literals that damaged headers hold
 def test_damaged_files_are_refused_whatever_byte_is_wrong(kind, content_type, content):
     example(kind, content, content_type)
     rng = np.random.default_rng(0)
