@@ -1,0 +1,1 @@
+"""Channel pruning: which channels hang together, which of them matter least, and the smaller model without them."""
