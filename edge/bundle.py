@@ -1,7 +1,8 @@
 """A bundle: one file, *.edge, with a model and all a device needs to run and check it.
 
 A zip archive of `manifest.json`, the model, `golden.npz` and maybe `report.json`. The same content makes the
-same bytes. Hashes here find damage, not forgery.
+same bytes. Hashes here find damage, not forgery. The model is packed (edge/packing) where that makes it smaller;
+whoever opens a bundle gets its file as it was, bit for bit.
 """
 
 import dataclasses
@@ -23,17 +24,22 @@ import numpy as np
 
 from edge.artifact import Artifact
 from edge.errors import BadInput, DiskFull, EnvironmentFailed, is_disk_full
+from edge.packing import pack, unpack
 from edge.preprocess import Array, Preprocess, from_plain, parse_npy
 from edge.report import from_plain as value_from_plain
 from edge.report import to_json
 from edge.tensors import TensorSpec
 
-SCHEMA = "edgetool.bundle/1"
+SCHEMA = "edgetool.bundle/2"
+# Version 1 has no packed members.
+READABLE = ("edgetool.bundle/1", SCHEMA)
 MANIFEST, GOLDEN, REPORT = "manifest.json", "golden.npz", "report.json"
 MODEL_NAMES = {"tflite": "model.tflite", "onnx": "model.onnx", "fake": "model.fake"}
 # Unpacked, so that a small file cannot fill a device's memory: what such members have, and room
 MAX_BYTES = {MANIFEST: 4 << 20, GOLDEN: 256 << 20, REPORT: 64 << 20}
 MAX_MODEL_BYTES = 1 << 30
+# Packing a larger model would take minutes here and many times its memory on the device.
+MAX_PACKED_MODEL_BYTES = 64 << 20
 # What zipfile, zlib, json and numpy raise on damaged bytes (RuntimeError: an encrypted member)
 DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -44,8 +50,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Manifest:
     """What is in a bundle.
 
-    `preprocess` is the plain form of each input's step, `members` the sha256 of each other file, and
-    `tolerance` the largest difference from the golden outputs, by output, that a device may show.
+    `preprocess` is the plain form of each input's step, `members` the sha256 of each other file, `packed` the sha256
+    of the bytes that stand in the archive for a member that is packed, and `tolerance` the largest difference from
+    the golden outputs, by output, that a device may show.
     """
 
     name: str
@@ -61,6 +68,7 @@ class Manifest:
     versions: dict[str, str]
     tolerance: dict[str, float]
     members: dict[str, str]
+    packed: dict[str, str] = field(default_factory=dict)
     schema: str = field(default=SCHEMA)
 
     def __post_init__(self) -> None:
@@ -77,9 +85,14 @@ class Manifest:
             raise ValueError(f"tolerances for {sorted(self.tolerance)}, but outputs {[s.name for s in self.outputs]}")
         if not all(0 <= value < float("inf") for value in self.tolerance.values()):
             raise ValueError("a tolerance is negative or infinite")
+        self._check_members()
+
+    def _check_members(self) -> None:
         if not {self.model, GOLDEN} <= set(self.members) <= {self.model, GOLDEN, REPORT} or self.model == GOLDEN:
             raise ValueError(f"members {sorted(self.members)}, but the model is {self.model!r}")
-        for name, digest in self.members.items():
+        if not set(self.packed) <= {self.model}:
+            raise ValueError(f"packed members {sorted(self.packed)}; only the model may be packed")
+        for name, digest in (*self.members.items(), *self.packed.items()):
             if not _PLAIN_NAME.fullmatch(name) or not _SHA256.fullmatch(digest):
                 raise ValueError(f"member {name!r} with hash {digest!r}")
 
@@ -139,6 +152,7 @@ def write_bundle(
     contents = {model: artifact.path.read_bytes(), GOLDEN: _pack_golden(golden)}
     if report is not None:
         contents[REPORT] = report.encode()
+    packed = _packed(contents[model], artifact.format)
     try:
         _check_golden(golden, artifact.inputs, artifact.outputs)
         manifest = Manifest(
@@ -155,6 +169,7 @@ def write_bundle(
             versions=dict(sorted((versions or {}).items())),
             tolerance={spec.name: _tolerance(spec, golden, tolerance or {}) for spec in artifact.outputs},
             members={key: hashlib.sha256(value).hexdigest() for key, value in sorted(contents.items())},
+            packed={} if packed is None else {model: hashlib.sha256(packed).hexdigest()},
         )
     except ValueError as error:
         raise BadInput(f"{path.name} cannot be made: {error}") from error
@@ -162,9 +177,16 @@ def write_bundle(
     for key, value in contents.items():
         if len(value) > MAX_BYTES.get(key, MAX_MODEL_BYTES):
             raise BadInput(f"{key} has {len(value)} bytes; a bundle holds {MAX_BYTES.get(key, MAX_MODEL_BYTES)}")
-    packed = _pack(contents)
-    _write_whole(path, packed)
-    return hashlib.sha256(packed).hexdigest()
+    archive = _archive(contents, {} if packed is None else {model: packed})
+    _write_whole(path, archive)
+    return hashlib.sha256(archive).hexdigest()
+
+
+def stored_bytes(path: Path, file_format: str) -> int:
+    """The bytes that a model file takes inside a bundle: packed, or deflated where that is smaller."""
+    content = path.read_bytes()
+    packed = _packed(content, file_format)
+    return _deflated_bytes(content) if packed is None else len(packed)
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -182,8 +204,9 @@ def open_bundle(path: Path) -> Bundle:
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
     try:
-        contents = _unpack(content)
+        contents = _members(content)
         manifest = _read_manifest(contents)
+        contents |= _unpacked(manifest, contents)
         _check_members(manifest, contents)
         golden = _unpack_golden(contents[GOLDEN])
         _check_golden(golden, manifest.inputs, manifest.outputs)
@@ -197,18 +220,35 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(manifest, contents[manifest.model], golden, text, steps, hashlib.sha256(content).hexdigest())
 
 
-def _pack(contents: Mapping[str, bytes]) -> bytes:
+def _packed(model: bytes, file_format: str) -> bytes | None:
+    """The model packed; None where deflating it is as small, or where it is too large to pack."""
+    if len(model) > MAX_PACKED_MODEL_BYTES:
+        return None
+    packed = pack(model, file_format)
+    return packed if len(packed) < _deflated_bytes(model) else None
+
+
+def _deflated_bytes(content: bytes) -> int:
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return len(deflate.compress(content)) + len(deflate.flush())
+
+
+def _archive(contents: Mapping[str, bytes], packed: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in sorted(contents.items()):
             entry = zipfile.ZipInfo(name)  # dated 1980-01-01, so that the bytes depend on the content alone
             entry.create_system = 3
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 9)
+            if name in packed:
+                archive.writestr(entry, packed[name], zipfile.ZIP_STORED)
+            else:
+                archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 9)
     return buffer.getvalue()
 
 
-def _unpack(content: bytes) -> dict[str, bytes]:
+def _members(content: bytes) -> dict[str, bytes]:
+    """The members of the archive by name, packed ones as they are."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
         for entry in entries:
@@ -232,13 +272,25 @@ def _read_manifest(contents: Mapping[str, bytes]) -> Manifest:
         raise BadInput(f"it has no {MANIFEST}")
     data = json.loads(contents[MANIFEST])
     schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA:
-        raise BadInput(f"its schema is {schema!r}; this program reads {SCHEMA!r}", "install the edgetool it needs")
+    if schema not in READABLE:
+        known = " and ".join(map(repr, READABLE))
+        raise BadInput(f"its schema is {schema!r}; this program reads {known}", "install the edgetool it needs")
     try:
         manifest: Manifest = value_from_plain(Manifest, data)
     except (TypeError, AttributeError, KeyError) as error:
         raise BadInput(f"its manifest is damaged: {error}") from error
     return manifest
+
+
+def _unpacked(manifest: Manifest, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The packed members as they were; what stands for them is checked before it is decoded."""
+    unpacked = {}
+    for name, digest in manifest.packed.items():
+        if name not in contents:
+            raise BadInput(f"it lacks {name}")
+        _check_hash(name, contents[name], digest)
+        unpacked[name] = unpack(contents[name], MAX_PACKED_MODEL_BYTES)
+    return unpacked
 
 
 def _check_members(manifest: Manifest, contents: Mapping[str, bytes]) -> None:
@@ -247,9 +299,13 @@ def _check_members(manifest: Manifest, contents: Mapping[str, bytes]) -> None:
         missing, extra = sorted(expected - found), sorted(found - expected)
         raise BadInput(f"it lacks {missing[0]}" if missing else f"{extra[0]} is not in its manifest")
     for name, digest in manifest.members.items():
-        got = hashlib.sha256(contents[name]).hexdigest()
-        if got != digest:
-            raise BadInput(f"{name} was changed: sha256 {got[:12]}, the manifest says {digest[:12]}", "copy it again")
+        _check_hash(name, contents[name], digest)
+
+
+def _check_hash(name: str, content: bytes, digest: str) -> None:
+    got = hashlib.sha256(content).hexdigest()
+    if got != digest:
+        raise BadInput(f"{name} was changed: sha256 {got[:12]}, the manifest says {digest[:12]}", "copy it again")
 
 
 def _check_spec(spec: TensorSpec) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edge import __version__
 from edge.artifact import Artifact, Format, gzip_bytes
+from edge.bundle import stored_bytes
 from edge.errors import BadInput, BadModel, BadRecipe, CheckFailed, ProcessCrashed
 from edge.probe import environment
 from edge.report import Accuracy, Candidate, Limits, Report, Skipped, TaskInfo, Verdict
@@ -243,6 +244,7 @@ def _described(
             sha256=artifact.sha256,
             size_bytes=artifact.size_bytes,
             gzip_bytes=gzip_bytes(artifact.path),
+            stored_bytes=stored_bytes(artifact.path, artifact.format),
             params=job.params,
             macs=job.macs,
             parity=parity_of(artifact, references[reference.sha256], outputs, reference.format),

@@ -4,12 +4,13 @@ import io
 import json
 import stat
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge.artifact import Artifact
-from edge.bundle import GOLDEN, MANIFEST, MAX_BYTES, REPORT, Golden, open_bundle, write_bundle
+from edge.bundle import GOLDEN, MANIFEST, MAX_BYTES, REPORT, Golden, open_bundle, stored_bytes, write_bundle
 from edge.engines.fake import FakeModel
 from edge.errors import BadInput, EnvironmentFailed
 from edge.preprocess import ArrayInput
@@ -107,6 +108,53 @@ def test_parts_that_do_not_belong_together_make_no_bundle(tmp_path, artifact, ch
 def test_a_keras_model_is_no_device_model(tmp_path, artifact):
     with pytest.raises(BadInput, match="keras"):
         write(tmp_path / "a.edge", dataclasses.replace(artifact, format="keras"))
+
+
+@pytest.fixture
+def real(artifact):
+    """A model of 2,420 bytes that packing makes smaller than deflating does."""
+    path = Path(__file__).parent / "data" / "tiny.tflite"
+    return dataclasses.replace(artifact, path=path, format="tflite")
+
+
+def test_a_model_is_packed_where_that_is_smaller(tmp_path, real):
+    path = tmp_path / "a.edge"
+    write(path, real)
+    bundle = open_bundle(path)
+    assert bundle.model == real.path.read_bytes()
+    assert bundle.manifest.members["model.tflite"] == hashlib.sha256(bundle.model).hexdigest()
+    kept = members(path)["model.tflite"]
+    assert bundle.manifest.packed == {"model.tflite": hashlib.sha256(kept).hexdigest()}
+    assert len(kept) == stored_bytes(real.path, "tflite") < len(bundle.model) / 2
+
+
+def test_a_bundle_of_version_1_opens(tmp_path, real):
+    path, old = tmp_path / "a.edge", tmp_path / "b.edge"
+    write(path, real)
+    contents = members(path)
+    manifest = json.loads(contents[MANIFEST])
+    del manifest["packed"]
+    manifest["schema"] = "edgetool.bundle/1"
+    with zipfile.ZipFile(old, "w") as archive:
+        for name, content in (contents | {"model.tflite": real.path.read_bytes()}).items():
+            archive.writestr(name, json.dumps(manifest) if name == MANIFEST else content)
+    assert open_bundle(old).model == real.path.read_bytes()
+
+
+def test_a_packed_model_that_was_changed_is_refused(tmp_path, real):
+    path = tmp_path / "a.edge"
+    write(path, real)
+    contents = members(path)
+    manifest = json.loads(contents[MANIFEST])
+    damaged = contents["model.tflite"][:-4]
+    for packed, says in (
+        (manifest["packed"], "was changed"),
+        ({"model.tflite": hashlib.sha256(damaged).hexdigest()}, "coded symbols"),
+        ({"golden.npz": "0" * 64}, "only the model"),
+    ):
+        rewrite(path, contents | {"model.tflite": damaged}, packed=packed, members=manifest["members"])
+        with pytest.raises(BadInput, match=says):
+            open_bundle(path)
 
 
 def test_where_nothing_can_be_written(tmp_path, artifact):
