@@ -12,7 +12,7 @@ from edge.artifact import Format
 def operations(path: Path, model_format: Format, *, trust: bool = False) -> dict[str, int]:
     """How many operations of each type a model has, the most frequent first; nested Keras models are opened."""
     if model_format == "tflite":
-        counts = _tflite(read_flatbuffer(path))
+        counts = count_operations(read_flatbuffer(path))
     elif model_format == "onnx":
         counts = Counter(node.op_type for node in read_onnx(path).graph.node)
     else:
@@ -20,7 +20,8 @@ def operations(path: Path, model_format: Format, *, trust: bool = False) -> dict
     return dict(counts.most_common())
 
 
-def _tflite(model: Any) -> Counter[str]:
+def count_operations(model: Any) -> Counter[str]:
+    """How many operations of each type a .tflite model (its `ModelT`) has; custom ones by their own names."""
     from ai_edge_litert.schema_py_generated import BuiltinOperator
 
     names = {number: name for name, number in vars(BuiltinOperator).items() if isinstance(number, int)}

@@ -122,6 +122,24 @@ DELEGATES: dict[str, Delegate] = {
             "tflite-micro", "pip install 'edgetool[micro]'",
             settings=MicroSettings,
         ),
+        Delegate(
+            "ethos-u", "vela", "tflite", "npu",
+            "Arm's Ethos-U: compiled by Vela, which estimates cycles and memory",
+            "ethos-u-vela", "pip install 'edgetool[ethos-u]', then edgetool convert --to ethos-u",
+            runs=False,
+        ),
+        Delegate(
+            "hailo", "hailort", "onnx", "npu",
+            "Hailo's NPUs: looked for only, since their compiler is behind a registration",
+            "hailort", "Hailo's developer zone has HailoRT and the compiler; on a Raspberry Pi apt install hailo-all",
+            runs=False,
+        ),
+        Delegate(
+            "rockchip", "rknn", "onnx", "npu",
+            "Rockchip's NPU: compiled and simulated by edgetool convert --to rknn",
+            "rknn-toolkit2", "docs/delegates/npu.md tells how to install rknn-toolkit2 in an environment of its own",
+            runs=False,
+        ),
     )
 }  # fmt: skip
 

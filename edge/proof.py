@@ -16,6 +16,8 @@ import numpy as np
 
 from edge.delegates import DELEGATES, Delegate, difference, require_placement
 from edge.errors import CheckFailed, EdgetoolError
+from edge.npu import seen
+from edge.probe import versions
 from edge.report import Placement
 from edge.runtime_process import RuntimeProcess
 
@@ -60,6 +62,8 @@ def prove(delegate: Delegate, *, limit_s: float = LIMIT_S, models: Path = MODELS
 
     `models` holds conv.FORMAT, image [1, 16, 16, 3] (ONNX: [1, 3, 16, 16]) to logits, and expected.npz with both.
     """
+    if not delegate.runs:
+        return _looked_for(delegate)
     try:
         placement, worst = _run(delegate, limit_s, models)
     except EdgetoolError as error:
@@ -72,6 +76,18 @@ def prove(delegate: Delegate, *, limit_s: float = LIMIT_S, models: Path = MODELS
     if placement.emulated_by is not None:
         return Proof(delegate.name, delegate.engine, delegate.unit, "emulated", placement.emulated_by, proof)
     return Proof(delegate.name, delegate.engine, delegate.unit, "native", None, proof)
+
+
+def _looked_for(delegate: Delegate) -> Proof:
+    """What is known of a device that this toolkit compiles for or only looks for."""
+    told = seen(delegate.name)
+    if delegate.name == "ethos-u":
+        vela = versions([delegate.needs]).get(delegate.needs)
+        if vela is not None:
+            proof = f"Vela {vela} compiles for it and estimates its cycles; {told}"
+            return Proof(delegate.name, delegate.engine, delegate.unit, "estimated", None, proof)
+    reason = f"{told} ({delegate.install})"
+    return Proof(delegate.name, delegate.engine, delegate.unit, "unavailable", reason, None)
 
 
 def _run(delegate: Delegate, limit_s: float, models: Path) -> tuple[Placement, float]:

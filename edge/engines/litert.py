@@ -15,6 +15,7 @@ from edge.engines.feeds import check, readable
 from edge.engines.litert_signature import main_subgraph
 from edge.engines.reason import one_line
 from edge.errors import BadData, BadModel, DelegateFailed, RuntimeMissing, UnknownName
+from edge.npu import LOOK, seen
 from edge.report import FallbackOp, Placement
 from edge.tensors import Quantization, TensorSpec
 
@@ -188,6 +189,7 @@ class LiteRTEngine:
             found = ctypes.CDLL(library)
         except OSError as error:
             said = one_line(error).removeprefix(f"{library}: ")
+            said += f"; {seen(self._delegate.name)}" if self._delegate.name in LOOK else ""
             raise DelegateFailed(f"{library} cannot be loaded: {said}", install) from None
         for function in ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate"):
             if not hasattr(found, function):

@@ -13,7 +13,9 @@ Data = "A folder of classes, .npz, .csv, task.py (runs its code) or a built-in t
 
 def convert(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras, .h5, SavedModel, .onnx or .tflite.")],
-    to: Annotated[str, typer.Option(help="tflite, onnx or qnn (an .onnx compiled for Qualcomm's NPU).")],
+    to: Annotated[
+        str, typer.Option(help="tflite or onnx; for one NPU: qnn (Qualcomm), ethos-u (Arm), rknn (Rockchip).")
+    ],
     precision: Annotated[str, typer.Option(help="float32, float16, dynamic, int8 or int16x8.")] = "float32",
     data: Annotated[str | None, typer.Option(help=f"For int8 and int16x8, to calibrate on. {Data}")] = None,
     pixels: Annotated[
@@ -21,7 +23,7 @@ def convert(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write. [default: beside the model]")] = None,
     soc: Annotated[
-        list[str] | None, typer.Option(help="For qnn: the system on chip, such as SM8650; may be given again.")
+        list[str] | None, typer.Option(help="The NPU: SM8650 (for qnn; may be given again), ethos-u55-128, rk3588.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the calibration sample.")] = 0,
     trust: Trust = False,
@@ -33,7 +35,14 @@ def convert(
       edgetool convert model.keras --to tflite
       edgetool convert model.keras --to onnx --precision int8 --data photos/
       edgetool convert model-int8.onnx --to qnn --soc SM8650 --soc SM7325 --out compiled/
+      edgetool convert model-int8.tflite --to ethos-u --soc ethos-u55-128
+      edgetool convert model.onnx --to rknn --soc rk3588 --data photos/
     """
+    if to in ("ethos-u", "rknn"):
+        from edgetool.compile_for import compile_for
+
+        typer.echo(compile_for(model, to, soc or (), precision=precision, data=data, pixels=pixels, out=out, seed=seed))
+        return
     if to == "qnn" or soc:
         _compile_for_qualcomm(model, to=to, precision=precision, data=data, socs=soc or (), out=out)
         return
