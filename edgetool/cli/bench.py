@@ -73,7 +73,7 @@ def bench(
     options = Options(
         models=tuple(models),
         delegates=tuple(delegate or ()),
-        settings=_settings(told or []),
+        settings=delegate_settings(told or []),
         threads=tuple(dict.fromkeys(threads or [1])),
         against=against,
         allow_fallback=tuple(one.strip() for one in (allow_fallback or "").split(",") if one.strip()),
@@ -111,7 +111,8 @@ def _every_core() -> tuple[int, ...]:
     return tuple(sorted({1, len(os.sched_getaffinity(0))}))
 
 
-def _settings(told: list[str]) -> dict[str, str]:
+def delegate_settings(told: list[str]) -> dict[str, str]:
+    """`["fp16=true"]` -> `{"fp16": "true"}`. Raises BadRecipe: there is no = in one."""
     from edge.errors import BadRecipe
 
     settings = {}

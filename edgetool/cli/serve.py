@@ -16,6 +16,9 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 is any that is free.")] = 8080,
     delegate: Annotated[str, typer.Option(help="What runs the models: see `edgetool delegates`.")] = "cpu",
+    told: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Tell the delegate something.")
+    ] = None,
     allow_fallback: Annotated[
         str | None, typer.Option(metavar="OP,…", help="Operations that may run elsewhere than on the delegate.")
     ] = None,
@@ -42,6 +45,7 @@ def serve(
       edgetool serve model.edge --host 0.0.0.0 --workers 2 --max-body 2MB
     """
     from edge.errors import BadRecipe
+    from edgetool.cli.bench import delegate_settings
     from edgetool.cli.progress import progress_display
     from edgetool.serve import server
     from edgetool.serve.settings import Settings
@@ -54,6 +58,7 @@ def serve(
         host=host,
         port=port,
         delegate=delegate,
+        delegate_settings=delegate_settings(told or []),
         allow_fallback=tuple(op.strip() for op in (allow_fallback or "").split(",") if op.strip()),
         threads=threads,
         workers=workers,

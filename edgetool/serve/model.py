@@ -79,12 +79,12 @@ class ServedModel:
         for worker in self._workers:
             worker.begin()
 
-    def close(self) -> None:
-        """End the workers; what they run is finished first."""
+    def close(self, limit_s: float | None = None) -> None:
+        """End the workers. What they run is waited for: `limit_s` at most, else as long as an answer may take."""
         for worker in self._workers:
             worker.stop()
         for worker in self._workers:
-            worker.join(self._settings.timeout_s + 1)
+            worker.join(self._settings.timeout_s + 1 if limit_s is None else limit_s)
 
     async def predict(self, payload: Payload, top: int, began: float) -> bytes:
         """The answer to one request, as JSON; `began` is when its head was there (time.perf_counter).

@@ -104,7 +104,12 @@ def _run(
             self.should_exit = True
 
     protocol = partial(BoundedProtocol, settings=settings)
-    Server(configuration(make_app(models, settings, token, metrics), settings, protocol)).run([listener])
+    server = Server(configuration(make_app(models, settings, token, metrics), settings, protocol))
+    server.run([listener])
+    if server.force_exit:  # what the models still run is not waited for either
+        for model in models:
+            model.close(0)
+        raise KeyboardInterrupt
 
 
 def configuration(app: "FastAPI", settings: Settings, protocol: Any) -> "uvicorn.Config":
@@ -118,7 +123,7 @@ def configuration(app: "FastAPI", settings: Settings, protocol: Any) -> "uvicorn
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="warning",
+        log_level="error",  # a line for every request that is no HTTP would let anybody fill the log
         access_log=False,
         proxy_headers=False,
         server_header=False,

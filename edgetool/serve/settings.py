@@ -1,7 +1,8 @@
 """What a server is told, and the words of its command line that need checking."""
 
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from edge.delegates import DEFAULT
 from edge.errors import BadRecipe
@@ -18,6 +19,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     delegate: str = DEFAULT
+    delegate_settings: Mapping[str, str] = field(default_factory=dict)
     allow_fallback: tuple[str, ...] = ()
     threads: int = 1
     workers: int = 1

@@ -37,7 +37,13 @@ def start_proven(bundle: Bundle, folder: Path, settings: Settings) -> tuple[Runt
     process = RuntimeProcess()
     process.start()
     try:
-        loaded = process.load(path, manifest.format, threads=settings.threads, delegate=settings.delegate)
+        loaded = process.load(
+            path,
+            manifest.format,
+            threads=settings.threads,
+            delegate=settings.delegate,
+            settings=settings.delegate_settings,
+        )
         require_names(manifest, loaded.inputs, loaded.outputs)
         if settings.delegate != DEFAULT:
             require_placement(loaded.placement, settings.allow_fallback)

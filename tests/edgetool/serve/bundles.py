@@ -33,7 +33,10 @@ def make(folder, model, model_format, name, steps, labels=(), shift=0.0, misbeha
         dtype = "float32" if spec.quantization else spec.dtype
         inputs[spec.name] = rng.random((2, *spec.shape[1:]), np.float32).astype(dtype)
     for spec in engine.outputs:
-        answers = [predict(engine, {key: rows[i : i + 1] for key, rows in inputs.items()}) for i in range(2)]
+        answers = []
+        for i in range(2):
+            engine.reset()
+            answers.append(predict(engine, {key: rows[i : i + 1] for key, rows in inputs.items()}))
         outputs[spec.name] = np.concatenate([answer[spec.name] for answer in answers]) + np.float32(shift)
     artifact = Artifact(model, model_format, engine.inputs, engine.outputs, "")
     engine.close()
@@ -76,3 +79,8 @@ def rows(folder):
 def two(folder):
     """A bundle with two inputs, one of them of whole numbers."""
     return fake(folder, "two", labels=(), inputs=TWO)
+
+
+def running(folder):
+    """A bundle of a network that adds up what it is given, run after run."""
+    return make(folder, DATA / "tiny_running.tflite", "tflite", "running", {"x": ArrayInput()})

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import socket
 import time
@@ -119,3 +120,13 @@ def test_requests_on_one_connection(served):
         received = b""
         while received.count(b"HTTP/1.1 200 OK") < 20 or not received.endswith(b"}}"):
             received += connection.recv(65536)
+
+
+def test_more_connections_than_are_kept_are_told_so(served):
+    with contextlib.ExitStack() as stack:
+        for _ in range(128):
+            stack.enter_context(served.connect())
+        received = answer(stack.enter_context(served.connect()))
+        assert received.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1" in received
+    assert served.ask("/health")[0] == 200

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import signal
 import tempfile
@@ -35,6 +36,25 @@ def test_what_was_taken_is_answered_and_nothing_else_is_taken(tmp_path, number):
         code, err = server.wait()
     assert (code, answers) == (0, [200, 200, 200])
     assert "Traceback" not in err
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+
+
+def test_a_second_signal_waits_for_nothing(tmp_path):
+    with Server(bundles.fake(tmp_path, hang_at=3), options=("--timeout", "60s")) as server:
+        workers = server.children()
+        with server.connect() as connection:
+            body = json.dumps({"inputs": INPUT}).encode()
+            head = f"POST /v1/models/fake/predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n"
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+            while not server.metric('edgetool_pending_requests{model="fake"}'):
+                time.sleep(0.01)
+            server.process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGINT)
+            assert server.wait()[0] == 130
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)

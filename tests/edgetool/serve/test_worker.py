@@ -140,3 +140,10 @@ def test_several_workers_answer_at_once_and_stop_together(tmp_path):
         assert results == [200] * 20
         code, _ = server.stop()
         assert code == 0
+
+
+def test_a_model_that_keeps_state_starts_anew_for_each_request(tmp_path):
+    with Server(bundles.running(tmp_path)) as server:
+        first = server.predict("running", {"x": [1, 2, 3, 4]})
+        assert first[0] == 200
+        assert server.predict("running", {"x": [1, 2, 3, 4]})[1]["outputs"] == first[1]["outputs"]
