@@ -92,7 +92,7 @@ def _tflite(model: Any) -> tuple[int, int | None]:
                 if index >= 0 and _is_weight(model, graph.tensors[index], slot, kind):
                     weights.add(int(index))
             known = known and kind not in _UNKNOWN
-            macs += _tflite_macs(graph.tensors, operator, kind)
+            macs += tflite_macs(graph.tensors, operator, kind)
         params += sum(int(prod(graph.tensors[i].shape)) for i in weights)
     return params, macs if known else None
 
@@ -106,7 +106,8 @@ def _is_weight(model: Any, tensor: Any, slot: int, kind: int) -> bool:
     return tensor.type in (0, 1, 9, 17)  # float32, float16, int8, int4; integers elsewhere are shapes and indices
 
 
-def _tflite_macs(tensors: Any, operator: Any, kind: int) -> int:
+def tflite_macs(tensors: Any, operator: Any, kind: int) -> int:
+    """MACs of one operation of a .tflite graph; 0 for kinds that multiply nothing."""
     if kind not in (_CONV, _DEPTHWISE, _DENSE, _TRANSPOSE_CONV, _BATCH_MATMUL):
         return 0
     out = [int(d) for d in tensors[operator.outputs[0]].shape]
@@ -135,6 +136,21 @@ def _onnx(model: Any) -> tuple[int, int | None]:
         for name, t in weights.items()
         if name not in scales and (t.data_type not in integer or name in biases)
     )
+    shapes = onnx_shapes(model)
+    total = 0
+    for node in model.graph.node:
+        macs = onnx_macs(node, shapes)
+        if macs is None:
+            return params, None
+        total += macs
+    return params, total
+
+
+def onnx_shapes(model: Any) -> dict[str, list[int]]:
+    """The shape of every tensor of an ONNX model, for a batch of 1; 0 where inference found no length."""
+    import onnx
+
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for value in fixed.graph.input:
@@ -145,16 +161,11 @@ def _onnx(model: Any) -> tuple[int, int | None]:
     shapes = {name: list(t.dims) for name, t in weights.items()}
     for value in (*graph.input, *graph.value_info, *graph.output):
         shapes.setdefault(value.name, [d.dim_value for d in value.type.tensor_type.shape.dim])
-    total = 0
-    for node in model.graph.node:
-        macs = _onnx_macs(node, shapes)
-        if macs is None:
-            return params, None
-        total += macs
-    return params, total
+    return shapes
 
 
-def _onnx_macs(node: Any, shapes: dict[str, list[int]]) -> int | None:
+def onnx_macs(node: Any, shapes: dict[str, list[int]]) -> int | None:
+    """MACs of one ONNX node; None where they do not follow from the shapes."""
     kind = node.op_type
     if kind in ("LSTM", "GRU", "RNN", "Loop", "If", "Scan", "Einsum", "Attention", "MultiHeadAttention"):
         return None

@@ -15,14 +15,15 @@ from edge.quiet import quiet
 from edge.tensors import TensorSpec
 
 
-def describe(path: Path, *, trust: bool = False) -> Artifact:
+def describe(path: Path, *, trust: bool = False, fixed: bool = True) -> Artifact:
     """What a model takes and gives, by its own names; an open batch becomes 1.
 
-    ONNX and TFLite files are read as data; a Keras model is built to be asked.
+    ONNX and TFLite files are read as data; a Keras model is built to be asked. Without `fixed` other dimensions may
+    stay open, for those who only want to know.
 
     Raises:
-        BadModel: missing, damaged, of no known format, with code inside (unless `trust`), or with a dimension
-            other than the batch that is not fixed.
+        BadModel: missing, damaged, of no known format, with code inside (unless `trust`), or (with `fixed`) with a
+            dimension other than the batch that is not fixed.
 
     """
     kind = detect(path)
@@ -36,7 +37,7 @@ def describe(path: Path, *, trust: bool = False) -> Artifact:
         raise BadModel(
             f"{path} has {len(inputs)} inputs and {len(outputs)} outputs", "a model needs at least one of each"
         )
-    for spec in inputs:
+    for spec in inputs if fixed else ():
         _require_fixed(spec, path)
     return Artifact(path, kind, _batch_1(inputs), _batch_1(outputs), sha256_of(path))
 

@@ -127,13 +127,18 @@ def run_pass(
     return step(artifact, task, workdir, seed=seed, trust=trust, progress=progress)
 
 
-def describe_model(path: Path, trust: bool, *, progress: At) -> tuple[Artifact, int | None, int | None]:
-    """What a model file takes and gives, its parameters and its MACs (None: not counted)."""
+def describe_model(
+    path: Path, trust: bool, fixed: bool = True, *, progress: At
+) -> tuple[Artifact, int | None, int | None]:
+    """What a model file takes and gives, its parameters and its MACs (None: not counted).
+
+    With `fixed`, a model with an open dimension other than the batch is refused.
+    """
     from convert.cost import count
     from convert.load import describe
 
     progress(0.0, f"reading {path.name}")
-    artifact = describe(path, trust=trust)
+    artifact = describe(path, trust=trust, fixed=fixed)
     params, macs = count(artifact.path, artifact.format, trust=trust)
     return artifact, params, macs
 

@@ -1,9 +1,12 @@
 """What is in a model file: `edgetool inspect`."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.artifact import gzip_bytes
+from edge.bundle import MODEL_NAMES, open_bundle
+from edge.errors import BadModel
 from edge.report import Placement, to_json
 from edge.runtime_process import RuntimeProcess
 from edge.tensors import TensorSpec
@@ -15,7 +18,10 @@ from edgetool.units import format_bytes
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is in a model file. `placement` is None for formats that no engine runs as they are."""
+    """What is in a model file. `placement` is None for formats that no engine runs as they are, and for files that the
+    runtime refuses: `refused` has its reason then. `made_for` says what a compiled file is made for and where it runs;
+    `bundle` what a bundle says of itself.
+    """
 
     path: str
     format: str
@@ -28,6 +34,9 @@ class Inspection:
     outputs: tuple[TensorSpec, ...]
     operations: dict[str, int]
     placement: Placement | None
+    refused: str | None = None
+    made_for: str | None = None
+    bundle: str | None = None
 
     def as_json(self) -> str:
         """The same as JSON."""
@@ -37,6 +46,7 @@ class Inspection:
         """One fact a line."""
         lines = [
             f"model       {self.path}",
+            *([] if self.bundle is None else [f"bundle      {self.bundle}"]),
             f"format      {self.format}, {format_bytes(self.size_bytes)}, {format_bytes(self.gzip_bytes)} gzipped",
             f"parameters  {'unknown' if self.params is None else format(self.params, ',')}",
             f"MACs        {'unknown' if self.macs is None else format(self.macs, ',')} per example",
@@ -44,29 +54,52 @@ class Inspection:
             *(f"output      {_spec_words(spec)}" for spec in self.outputs),
             f"operations  {', '.join(f'{count} {name}' for name, count in self.operations.items())}",
         ]
+        if self.made_for is not None:
+            lines.append(f"made for    {self.made_for}")
         if self.placement is not None:
             at = self.placement
             lines.append(f"placement   {at.ops_offloaded} of {at.ops_total} operations on {at.actual}")
             lines += [f"            not {op.op}: {op.reason}" for op in at.fallback_ops]
+        if self.refused is not None:
+            lines.append(f"placement   none on this machine's CPU: {self.refused}")
         return "\n".join(lines)
 
 
 def inspect_model(path: Path, trust: bool, progress: Progress) -> Inspection:
-    """Everything the file says, and where its operations run on this machine's CPU.
+    """Everything the file or bundle says, and where its operations run on this machine's CPU.
 
-    Raises BadModel: the file cannot be read.
+    Raises BadInput: the file cannot be read.
     """
-    with ConversionWorker() as worker:
-        artifact, params, macs = worker.call(describe_model, path, trust, progress=progress.at)
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as scratch, ConversionWorker() as worker:
+        file, bundle = path, None
+        if path.suffix == ".edge":
+            opened = open_bundle(path)
+            file = Path(scratch) / MODEL_NAMES[opened.manifest.format]
+            file.write_bytes(opened.model)
+            says = opened.manifest
+            bundle = f"{says.name}, made for {says.target}, task {says.task}, steps {' -> '.join(says.steps) or 'none'}"
+        artifact, params, macs = worker.call(describe_model, file, trust, False, progress=progress.at)
         operations = worker.call(model_operations, artifact, trust, progress=progress.at)
-    placement = None
-    if artifact.format not in KERAS:
-        with RuntimeProcess() as process:
-            placement = process.load(artifact.path, artifact.format).placement
-    return Inspection(
-        str(path), artifact.format, artifact.sha256, artifact.size_bytes, gzip_bytes(artifact.path),
-        params, macs, artifact.inputs, artifact.outputs, operations, placement,
-    )  # fmt: skip
+        placement = refused = made = None
+        if artifact.format not in KERAS:
+            made = _made_for(file, artifact.format)
+            try:
+                with RuntimeProcess() as process:
+                    placement = process.load(artifact.path, artifact.format).placement
+            except BadModel as error:
+                refused = error.message
+        return Inspection(
+            str(path), artifact.format, artifact.sha256, artifact.size_bytes, gzip_bytes(artifact.path),
+            params, macs, artifact.inputs, artifact.outputs, operations, placement, refused, made, bundle,
+        )  # fmt: skip
+
+
+def _made_for(path: Path, model_format: str) -> str | None:
+    from convert.census import census
+    from edgetool.doctor.advice import made_for
+
+    made = made_for(census(path, model_format).operations)
+    return None if made is None else made[0]
 
 
 def _spec_words(spec: TensorSpec) -> str:

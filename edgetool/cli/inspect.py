@@ -8,7 +8,7 @@ import typer
 from edgetool.cli.models import Data, Json, Trust
 
 if TYPE_CHECKING:
-    from edgetool.doctor import Checkup
+    from edgetool.doctor.checkup import Checkup
     from edgetool.explanation import Explanation
     from edgetool.inspection import Inspection
 
@@ -81,7 +81,7 @@ def inspect(
             )
             found = explain_model(model, question, out=out, trust=trust, progress=progress)
         elif target is not None:
-            from edgetool.doctor import examine
+            from edgetool.doctor.examine import examine
 
             found = examine(model, target, trust=trust, progress=progress)
         else:

@@ -1,0 +1,1 @@
+"""What a device will make of a model, told before it is deployed."""

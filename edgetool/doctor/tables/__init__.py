@@ -1,0 +1,1 @@
+"""One literal table a delegate: the operations that its public page lists."""
