@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -108,7 +109,7 @@ class Loop:
             cwd=REPOSITORY, env=environment,
         )  # fmt: skip
 
-    def __enter__(self) -> "Loop":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

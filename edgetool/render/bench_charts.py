@@ -3,6 +3,7 @@
 import html
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from edge.bench_report import BenchRow, Profile, Sustained, Throughput
 from edgetool.render.words import duration
@@ -60,7 +61,7 @@ def _strip(row: BenchRow, name: str, top: float, x: Callable[[float], float], hi
     sketch = row.latency.sketch_ms
     y, tall = top + 26, 16
     parts = [_text(12, top + 18, name)]
-    for low, up in zip(sketch[:-1], sketch[1:], strict=True):  # each holds 1 % of the calls
+    for low, up in pairwise(sketch):  # each holds 1 % of the calls
         wide = max(x(up) - x(low), 0.4)
         shade = min(1.0, 6 / (wide * 4))  # 1 % of the calls in 1.5 px or less is as dark as it gets
         parts.append(

@@ -159,7 +159,8 @@ def test_placement_names_the_operation_that_xnnpack_does_not_take():
 
 @litert
 def test_placement_of_a_float_network_is_all_xnnpack():
-    assert open_engine(DATA / "tiny.tflite", "tflite").placement() == Placement("xnnpack", "xnnpack", 5, 5, partitions=1)
+    engine = open_engine(DATA / "tiny.tflite", "tflite")
+    assert engine.placement() == Placement("xnnpack", "xnnpack", 5, 5, partitions=1)
 
 
 @litert
