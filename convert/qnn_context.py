@@ -43,8 +43,9 @@ class ContextBinary:
         """One line for people."""
         where = self.placement
         return (
-            f"{self.soc}: {self.model} ({self.size_bytes} bytes), {where.ops_offloaded} of {where.ops_total} operations on "
-            f"the HTP, within {self.difference:.2g} of the range when it was loaded again (on {where.emulated_by})"
+            f"{self.soc}: {self.model} ({self.size_bytes} bytes), "
+            f"{where.ops_offloaded} of {where.ops_total} operations on the HTP, "
+            f"within {self.difference:.2g} of the range when it was loaded again (on {where.emulated_by})"
         )
 
 
