@@ -21,7 +21,7 @@ from edge.tensors import TensorSpec
 
 DATA = Path(__file__).parent / "data"
 REPOSITORY = Path(__file__).resolve().parents[2]
-HAS_LITERT = importlib.util.find_spec("ai_edge_litert") is not None
+HAS_LITERT = any(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tflite_runtime"))
 HAS_ONNX = importlib.util.find_spec("onnxruntime") is not None
 MODELS = [
     pytest.param("tiny.tflite", marks=pytest.mark.skipif(not HAS_LITERT, reason="LiteRT is not installed")),

@@ -65,7 +65,7 @@ def test_one_worker_loads_one_model_after_another(fake):
             spec = FakeModel().inputs[0]
             loaded = process.load(fake(inputs=(type(spec)("x", (1, width), "float32"),)), "fake")
             assert loaded.inputs[0].shape == (1, width)
-            assert loaded.placement == Placement("cpu", "cpu", 1, 1)
+            assert loaded.placement == Placement("cpu", "cpu", 1, 1, partitions=1)
             assert process.predict({"x": np.zeros((2, width), np.float32)})["output"].shape == (2, 3)
 
 

@@ -146,12 +146,18 @@ def test_the_first_run_is_told_apart(fake):
 
 
 def test_peak_memory_grows_with_what_was_touched():
-    before = worker.peak_rss_bytes()
-    if before is None:
+    """In a process of its own: a peak counts from the highest that was ever reached."""
+    code = (
+        "import numpy as np\n"
+        "from edge.worker import peak_rss_bytes\n"
+        "before = peak_rss_bytes()\n"
+        "block = np.ones(64 << 20, np.uint8)\n"
+        "print('unknown' if before is None else peak_rss_bytes() - before)"
+    )
+    grown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    if grown == "unknown":
         pytest.skip("/proc/self/status does not tell VmHWM here")
-    block = np.ones(64 << 20, np.uint8)
-    assert worker.peak_rss_bytes() - before > 32 << 20
-    assert block[-1] == 1
+    assert int(grown) > 32 << 20
 
 
 def test_timing_uses_the_native_dtype(fake):
