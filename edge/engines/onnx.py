@@ -81,7 +81,9 @@ class ONNXRuntimeEngine:
             outputs = self._run(self._names, feeds)
         except Exception as error:  # noqa: BLE001  # the runtime's errors share no class but this
             raise BadModel(f"ONNX Runtime failed while running {self._title}: {one_line(error)}") from None
-        return dict(zip(self._names, outputs, strict=True))
+        if len(outputs) == 1:
+            return {self._names[0]: outputs[0]}
+        return dict(zip(self._names, outputs))  # noqa: B905  # strict costs as much again; they were asked for by name
 
     def views(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays that the session reads where they lie: on the CPU it never copies what it is fed."""
