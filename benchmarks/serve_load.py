@@ -1,7 +1,7 @@
 """`edgetool serve` with the keyword-spotting model of MLPerf Tiny: 500 requests/s, and what a request costs.
 
     python -m benchmarks.serve_load              both in full (about two minutes); writes results/serve_load.json
-    python -m benchmarks.serve_load --slice      a tenth of it, for CI; writes nothing
+    python -m benchmarks.serve_load --slice      a tenth of it, for CI: only errors fail it; writes nothing
     python -m benchmarks.serve_load --contract   schemathesis against the served document, 300 examples an operation
 
 Load: a client in a process of its own asks over kept connections at a constant rate, whatever the answers do. A
@@ -47,7 +47,7 @@ Samples = npt.NDArray[np.float64]
 
 
 def main() -> int:
-    """Measure what was asked for; 1 where a figure is not met."""
+    """Measure what was asked for; 1 where a figure is not met (of a slice: where a request failed)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slice", action="store_true", help="a tenth of the work, for CI; writes nothing")
     parser.add_argument("--contract", action="store_true", help="schemathesis instead; writes nothing")
@@ -69,7 +69,8 @@ def main() -> int:
     print(table([("serve_load", figure) for figure in figures]))
     if not arguments.slice:
         write("serve_load", shlex.join(["python", "-m", "benchmarks.serve_load", *sys.argv[1:]]), figures)
-    return 1 if any(not figure.met for figure in figures) else 0
+    binding = [figure for figure in figures if not arguments.slice or figure.goal == "== 0"]
+    return 1 if any(not figure.met for figure in binding) else 0
 
 
 def load_figures(port: int, body: bytes, seconds: float, kept: Path) -> list[Figure]:
