@@ -1,0 +1,34 @@
+"""Device profiles: names, what is refused by name, and what a profile may not contradict."""
+
+import pytest
+
+from edge.errors import BadInput, UnknownName
+from edge.target import REFUSED, TARGETS, target, this_machine
+
+
+def test_every_profile_is_found_by_its_name() -> None:
+    for name, profile in TARGETS.items():
+        assert target(name) is profile
+        assert profile.name == name
+        assert profile.engines
+        assert profile.delegates
+        assert profile.memory_bytes is None or profile.memory_bytes > 0
+
+
+def test_a_profile_for_ethos_u_names_the_compiler_s_configuration() -> None:
+    for profile in TARGETS.values():
+        assert ("ethos-u" in profile.delegates) == (profile.compiler is not None), profile.name
+
+
+def test_names_that_are_wrong_or_refused() -> None:
+    with pytest.raises(UnknownName, match="unknown target") as error:
+        target("jetson-nano-orin")
+    assert "jetson-orin-nano" in str(error.value.hint)
+    for name, (reason, instead) in REFUSED.items():
+        with pytest.raises(BadInput, match=reason[:20]) as refused:
+            target(name)
+        assert instead in str(refused.value.hint)
+
+
+def test_this_machine_has_a_profile() -> None:
+    assert this_machine().name.startswith("generic-")
