@@ -80,7 +80,7 @@ def delegates(
         typer.echo(json.dumps([dataclasses.asdict(proof) for proof in proofs], indent=2))
         return
     for proof in proofs:
-        typer.echo(f"{proof.name:<14}{proof.status:<13}{proof.engine:<13}{DELEGATES[proof.name].does}")
+        typer.echo(f"{proof.name:<14}{proof.status:<13}{proof.engine:<17}{DELEGATES[proof.name].does}")
         for said in (proof.proof, proof.reason):
             if said:
                 typer.echo(f"{'':<14}{said}")
