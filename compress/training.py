@@ -99,7 +99,7 @@ def fine_tune(
         CheckFailed: the loss or a weight became NaN or infinite, or a transform did not keep its promise.
 
     """
-    _check_model(model)
+    check_model(model)
     before = model.get_weights()
     try:
         return _fit(model, train, steps_per_epoch, loss, transforms, settings, progress)
@@ -118,7 +118,8 @@ def output_kind(model: Any) -> Literal["softmax", "sigmoid", "logits"]:
     return "softmax" if name == "softmax" else "sigmoid" if name == "sigmoid" else "logits"
 
 
-def _check_model(model: Any) -> None:
+def check_model(model: Any) -> None:
+    """Raise BadModel where a model cannot be trained here: no Keras 3 graph, several outputs, nothing trainable."""
     import keras
 
     if not isinstance(model, keras.Model):
