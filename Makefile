@@ -40,7 +40,8 @@ demo: $(VENV)/host
 	$(BIN)/python -m edge run $(DEMO)/fashion_mnist.edge $(DEMO)/images/*.pgm
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/edge  # the device side first, in a process without TensorFlow
+	$(BIN)/python -m pytest --ignore tests/edge
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -22,6 +22,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def alone():
+    if "tensorflow" in sys.modules:
+        pytest.skip("LiteRT's accelerators crash beside TensorFlow: pytest tests/edge runs them without it")
+
+
 @pytest.fixture(params=["litert-gpu", "litert-npu"])
 def delegate(request):
     """Each accelerator, or a skip that says what it lacks here."""
