@@ -2,6 +2,7 @@
 
 import struct
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,15 @@ _INTEGERS = frozenset({3, 7, 9, 17})  # uint8, int16, int8, int4
 _DEQUANTIZE, _QUANTIZE = 6, 114
 # Operations that move or reshape data: they compute nothing, so their type costs nothing.
 _MOVES = frozenset({22, 43, 70, 77, 88, 94, 102, 150})
+# Where the weights stand among the inputs of an operation.
+_WEIGHTS_AT = {
+    "CONV_2D": 1,
+    "DEPTHWISE_CONV_2D": 1,
+    "FULLY_CONNECTED": 1,
+    "TRANSPOSE_CONV": 1,
+    "GATHER": 0,
+    "EMBEDDING_LOOKUP": 1,
+}
 _CONTROL_FLOW = {118: "IF", 119: "WHILE", 44: "UNIDIRECTIONAL_SEQUENCE_LSTM", 16: "LSTM"}
 
 
@@ -152,6 +162,37 @@ def stored_as(data: bytes, dtype: str) -> dict[str, int]:
                 ):
                     found[_op_name(_kind(model, operator))] += 1
     return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class WeightedOperator:
+    """An operation of the main graph with constant weights: where it stands, its kind ("CONV_2D", ...), the name of
+    its first output, and the tensor of its weights with their shape.
+    """
+
+    place: int
+    kind: str
+    name: str
+    weights: int
+    shape: tuple[int, ...]
+
+
+def weighted_operators(model: Any) -> list[WeightedOperator]:
+    """The convolutions, dense layers and embeddings of the main graph that have constant float weights."""
+    found = []
+    graph = model.subgraphs[0]
+    for place, operator in enumerate(_operators(graph)):
+        kind = _op_name(_kind(model, operator))
+        at = _WEIGHTS_AT.get(kind)
+        if at is None or len(operator.inputs) <= at:
+            continue
+        index = int(operator.inputs[at])
+        tensor = graph.tensors[index]
+        shape = tuple(int(size) for size in _shape(tensor))
+        if index >= 0 and tensor.type == FLOAT32 and is_constant(model, tensor) and len(shape) >= 2:
+            name = graph.tensors[operator.outputs[0]].name.decode()
+            found.append(WeightedOperator(place, kind, name, index, shape))
+    return found
 
 
 def _shape(tensor: Any) -> Any:
