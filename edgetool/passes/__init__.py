@@ -8,13 +8,16 @@ from typing import Any
 
 from edge.artifact import Format
 from edge.errors import BadRecipe, UnknownName
+from edgetool.passes.channels import ChannelPrune
 from edgetool.passes.conversions import ConvertLiteRT, ConvertONNX
+from edgetool.passes.int4 import Int4
 from edgetool.passes.post_training import Dynamic, Float16, Int8, Int16x8
 from edgetool.passes.pruning import MagnitudePrune
 from edgetool.passes.step import KERAS, Pass
 
 PASSES: dict[str, type[Any]] = {
-    kind.name: kind for kind in (ConvertLiteRT, ConvertONNX, Float16, Dynamic, Int8, Int16x8, MagnitudePrune)
+    kind.name: kind
+    for kind in (ConvertLiteRT, ConvertONNX, Float16, Dynamic, Int8, Int16x8, Int4, MagnitudePrune, ChannelPrune)
 }
 
 

@@ -72,6 +72,9 @@ def _walk(model: Any, inputs: Flows, structure: Structure, resizes: list[Resize]
         given = [flows[id(tensor)] for tensor in tensors]
         name = prefix + operation.name
         if _is_graph_layer(operation):
+            for flow in given:
+                if flow is not None:
+                    structure.keep(flow.labels, f"{name} is a model of its own, and its input keeps its shape")
             made = _walk(operation, given, structure, resizes, f"{name}/")
         else:
             made = _apply(operation, node, tensors, given, structure, resizes, name)

@@ -143,4 +143,4 @@ def _outputs(model: Any, feeds: list[Any]) -> list[npt.NDArray[Any]]:
 
     arrays = [keras.ops.convert_to_tensor(array) for array in feeds]
     made = model(keras.tree.pack_sequence_as(model.input, arrays), training=False)
-    return [np.asarray(output) for output in keras.tree.flatten(made)]
+    return [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(made)]

@@ -1,0 +1,102 @@
+"""Channel pruning: the model becomes smaller, and is fine-tuned."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from edge.artifact import Artifact, Format
+from edge.errors import BadRecipe
+from edge.report import Skipped
+from edgetool.passes.recovery import loss_of, recover
+from edgetool.passes.step import TRAINABLE, PassResult, label, needed, one_of, positive
+from edgetool.progress import At
+from edgetool.task import Task, batches
+
+if TYPE_CHECKING:
+    from compress.training import FineTune
+
+# Molchanov et al. average the estimate over a part of an epoch; beyond a few thousand examples the order is stable.
+TAYLOR_EXAMPLES, TAYLOR_BATCH = 4096, 64
+
+
+@dataclass(frozen=True)
+class ChannelPrune:
+    """The least important channels go and the model is built anew without them; buys time and bytes.
+
+    `macs` is the fraction of the multiply-accumulates that may be left. The smaller model is fine-tuned
+    for `epochs` (0: not at all). `multiple`: every layer keeps a multiple of this many channels, and at least the
+    fraction `keep` of them. With `rounds` above 1 it is pruned in steps, with one epoch of fine-tuning between them.
+    """
+
+    name: ClassVar[str] = "prune.channel"
+    accepts: ClassVar[frozenset[Format]] = TRAINABLE
+    macs: float = 0.5
+    importance: Literal["taylor", "l1", "bn_scale"] = "taylor"
+    multiple: int = 8
+    keep: float = 0.125
+    rounds: int = 1
+    epochs: int = 3
+    learning_rate: float = 3e-3
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        one_of(self.name, "importance", self.importance, ("taylor", "l1", "bn_scale"))
+        for key, value in (
+            ("multiple", self.multiple),
+            ("rounds", self.rounds),
+            ("learning_rate", self.learning_rate),
+            ("batch_size", self.batch_size),
+        ):
+            positive(self.name, key, value)
+        if not 0 < self.macs < 1:
+            raise BadRecipe(f"{self.name}: macs must be above 0 and below 1, not {self.macs}")
+        if not 0 <= self.keep <= 1:
+            raise BadRecipe(f"{self.name}: keep must be at least 0 and at most 1, not {self.keep}")
+        if self.epochs < 0:
+            raise BadRecipe(f"{self.name}: epochs must be at least 0, not {self.epochs}")
+
+    def produces(self, source: Format) -> Format:
+        return "keras"
+
+    def __call__(
+        self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
+    ) -> PassResult:
+        from compress.prune.channels.channel import ChannelPruning, prune_channels
+        from convert.load import describe, load_keras
+
+        settings = ChannelPruning(self.macs, self.importance, self.multiple, self.keep)
+        if self.epochs or settings.importance == "taylor":
+            task = needed(task, self.name)
+        model = load_keras(artifact.path, trust=trust)
+        skipped: dict[tuple[str, str], Skipped] = {}
+        for round_number in range(1, self.rounds + 1):
+            progress((round_number - 1) / self.rounds, f"ranking channels, round {round_number} of {self.rounds}")
+            # each round goes on from a smaller model: the fractions multiply up to `macs` and `keep`
+            share = 1 / self.rounds
+            step = replace(settings, macs=self.macs**share, keep=self.keep**share)
+            drawn = np.random.default_rng((seed, round_number)).permutation(task.train.n if task else 0)
+            examples = () if task is None else _small_batches(task, drawn[:TAYLOR_EXAMPLES])
+            pruned = prune_channels(model, step, examples, loss_of(task) if task else "crossentropy")
+            model = pruned.model
+            skipped |= {(entry.what, entry.reason): entry for entry in pruned.skipped}
+            if round_number < self.rounds and self.epochs:
+                recover(model, needed(task, self.name), self._tune(1, seed), progress)
+        if self.epochs:
+            said = recover(model, needed(task, self.name), self._tune(self.epochs, seed), progress)
+            skipped |= {(entry.what, entry.reason): entry for entry in said}
+        path = workdir / "model.keras"
+        model.save(path)
+        made = replace(describe(path, trust=trust), steps=(*artifact.steps, label(self)))
+        return PassResult(made, tuple(skipped.values()))
+
+    def _tune(self, epochs: int, seed: int) -> "FineTune":
+        from compress.training import FineTune
+
+        return FineTune(epochs, self.learning_rate, self.batch_size, seed)
+
+
+def _small_batches(task: Task, order: Any) -> Iterator[Any]:
+    return batches(task.train, TAYLOR_BATCH, order)

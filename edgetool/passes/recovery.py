@@ -1,0 +1,71 @@
+"""The fine-tune after a pass that changed a Keras model's shape: what it lost is won back, or the weights are kept."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge.errors import CheckFailed
+from edge.report import Skipped
+from edgetool.progress import At
+from edgetool.task import Examples, Task, batches
+
+if TYPE_CHECKING:
+    from compress.training import FineTune, Loss
+
+VAL_BATCH = 500
+
+
+def loss_of(task: Task) -> "Loss":
+    """Classes are learned by cross-entropy, numbers by their squared error."""
+    return "crossentropy" if np.issubdtype(task.train.labels().dtype, np.integer) else "mse"
+
+
+def recover(
+    model: Any, task: Task, settings: "FineTune", progress: At, fit: Callable[..., Any] | None = None
+) -> tuple[Skipped, ...]:
+    """Fine-tune a Keras model in place; where it diverges or ends worse on `val`, put its weights back and say so.
+
+    `fit` has the signature of `compress.training.fine_tune`, which is the default: distillation from the model
+    before the pass is a function that knows it.
+    """
+    from compress.training import fine_tune
+
+    start, before = goodness(model, task), model.get_weights()
+    size = min(settings.batch_size, task.train.n)
+    try:
+        (fit or fine_tune)(
+            model,
+            lambda epoch: batches(
+                task.train, size, np.random.default_rng((settings.seed, epoch)).permutation(task.train.n)
+            ),
+            task.train.n // size,
+            loss_of(task),
+            (),
+            settings,
+            lambda done, total, loss: progress(done / total, f"fine-tuning, step {done} of {total}, loss {loss:.3f}"),
+        )
+    except CheckFailed as error:
+        return (Skipped("fine-tune", f"{error.message}; the weights before it are kept"),)
+    end = goodness(model, task)
+    if end >= start:
+        return ()
+    model.set_weights(before)
+    name = task.metric.name
+    why = f"{name} on val went from {abs(start):.4g} to {abs(end):.4g}; the weights before it are kept"
+    return (Skipped("fine-tune", why),)
+
+
+def goodness(model: Any, task: Task) -> float:
+    """The metric of a Keras model with one output on `val`, larger is better."""
+    value = float(task.metric.value(_outputs(model, task.val), task.val.labels()))
+    return value if task.metric.direction == "higher" else -value
+
+
+def _outputs(model: Any, examples: Examples) -> Any:
+    names = [tensor.name for tensor in model.inputs]
+    parts = []
+    for inputs, _ in batches(examples, VAL_BATCH):
+        arrays = list(inputs.values()) if len(inputs) == len(names) == 1 else [inputs[name] for name in names]
+        parts.append(model.predict(arrays if len(arrays) > 1 else arrays[0], batch_size=VAL_BATCH, verbose=0))
+    return np.concatenate(parts)
