@@ -12,13 +12,25 @@ from edgetool.passes.channels import ChannelPrune
 from edgetool.passes.conversions import ConvertLiteRT, ConvertONNX
 from edgetool.passes.int4 import Int4
 from edgetool.passes.post_training import Dynamic, Float16, Int8, Int16x8
-from edgetool.passes.pruning import MagnitudePrune
+from edgetool.passes.pruning import BlockPrune, MagnitudePrune, NMPrune
 from edgetool.passes.step import KERAS, Pass
 
 PASSES: dict[str, type[Any]] = {
     kind.name: kind
-    for kind in (ConvertLiteRT, ConvertONNX, Float16, Dynamic, Int8, Int16x8, Int4, MagnitudePrune, ChannelPrune)
-}
+    for kind in (
+        ConvertLiteRT,
+        ConvertONNX,
+        Float16,
+        Dynamic,
+        Int8,
+        Int16x8,
+        Int4,
+        MagnitudePrune,
+        NMPrune,
+        BlockPrune,
+        ChannelPrune,
+    )
+}  # fmt: skip
 
 
 def pass_from_settings(name: str, given: dict[str, Any]) -> Pass:

@@ -1,67 +1,71 @@
-"""Pruning passes: training-time, so they take Keras 3 models."""
+"""Pruning of weights: training-time passes, so they take Keras 3 models."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
+from edgetool.passes.recovery import loss_of
 from edgetool.passes.step import TRAINABLE, PassResult, label, needed, one_of, positive
 from edgetool.progress import At
 from edgetool.task import Task, batches
 
+if TYPE_CHECKING:
+    from compress.prune.pruner import Pruner
+
 
 @dataclass(frozen=True)
-class MagnitudePrune:
-    """Weights of least magnitude become zero while the model is fine-tuned; buys packed bytes, not time.
+class _Prune:
+    """What every one of them is told about its fine-tune: `end` is the fraction of it after which nothing more goes.
 
-    `sparsity` of the prunable weights is reached after the fraction `end` of the fine-tune.
+    `schedule` is polynomial (Zhu and Gupta, equation 1) or constant; `depthwise` prunes depthwise kernels too.
     """
 
-    name: ClassVar[str] = "prune.magnitude"
+    name: ClassVar[str]
     accepts: ClassVar[frozenset[Format]] = TRAINABLE
-    sparsity: float = 0.7
     end: float = 0.5
-    scope: Literal["global", "per_layer"] = "global"
+    schedule: Literal["polynomial", "constant"] = "polynomial"
+    depthwise: bool = False
     epochs: int = 3
     learning_rate: float = 3e-3
     batch_size: int = 128
 
     def __post_init__(self) -> None:
-        one_of(self.name, "scope", self.scope, ("global", "per_layer"))
+        one_of(self.name, "schedule", self.schedule, ("polynomial", "constant"))
         for key, value in (
             ("epochs", self.epochs),
             ("learning_rate", self.learning_rate),
             ("batch_size", self.batch_size),
         ):
             positive(self.name, key, value)
-        if not 0 <= self.sparsity < 1:
-            raise BadRecipe(f"{self.name}: sparsity must be at least 0 and below 1, not {self.sparsity}")
         if not 0 < self.end <= 1:
             raise BadRecipe(f"{self.name}: end must be above 0 and at most 1, not {self.end}")
 
     def produces(self, source: Format) -> Format:
         return "keras"
 
+    def pruner(self) -> "Pruner":
+        """What prunes the model during one fit."""
+        raise NotImplementedError
+
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
-        from compress.prune.magnitude import MagnitudePruner, MagnitudePruning
         from compress.training import FineTune, fine_tune
         from convert.load import describe, load_keras
 
         task = needed(task, self.name)
         model = load_keras(artifact.path, trust=trust)
-        pruner = MagnitudePruner(MagnitudePruning(sparsity=self.sparsity, end=self.end, scope=self.scope))
         size = min(self.batch_size, task.train.n)
         summary = fine_tune(
             model,
             lambda epoch: batches(task.train, size, np.random.default_rng((seed, epoch)).permutation(task.train.n)),
             task.train.n // size,
-            "crossentropy" if np.issubdtype(task.train.labels().dtype, np.integer) else "mse",
-            [pruner],
+            loss_of(task),
+            [self.pruner()],
             FineTune(self.epochs, self.learning_rate, self.batch_size, seed),
             lambda done, total, loss: progress(done / total, f"pruning, step {done} of {total}, loss {loss:.3f}"),
         )
@@ -69,3 +73,77 @@ class MagnitudePrune:
         model.save(path)
         made = replace(describe(path, trust=trust), steps=(*artifact.steps, label(self)))
         return PassResult(made, summary.transforms[0].skipped)
+
+
+@dataclass(frozen=True)
+class MagnitudePrune(_Prune):
+    """Weights of least magnitude become zero while the model is fine-tuned; buys packed bytes, not time.
+
+    `sparsity` of the prunable weights is reached after the fraction `end` of the fine-tune.
+    """
+
+    name: ClassVar[str] = "prune.magnitude"
+    sparsity: float = 0.7
+    scope: Literal["global", "per_layer"] = "global"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_sparsity(self.name, self.sparsity)
+        one_of(self.name, "scope", self.scope, ("global", "per_layer"))
+
+    def pruner(self) -> "Pruner":
+        from compress.prune.magnitude import magnitude_pruner
+        from compress.prune.pruner import Schedule
+
+        schedule = Schedule(self.sparsity, end=self.end, kind=self.schedule, depthwise=self.depthwise)
+        return magnitude_pruner(schedule, self.scope)
+
+
+@dataclass(frozen=True)
+class NMPrune(_Prune):
+    """Of every `m` neighbouring inputs `n` weights are kept: the form of sparse tensor cores; buys packed bytes."""
+
+    name: ClassVar[str] = "prune.nm"
+    n: int = 2
+    m: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.n < self.m:
+            raise BadRecipe(f"{self.name}: n of m weights are kept, so 1 <= n < m, not {self.n} of {self.m}")
+
+    def pruner(self) -> "Pruner":
+        from compress.prune.nm import nm_pruner
+        from compress.prune.pruner import Schedule
+
+        schedule = Schedule(1 - self.n / self.m, end=self.end, kind=self.schedule, depthwise=self.depthwise)
+        return nm_pruner(schedule, self.n, self.m)
+
+
+@dataclass(frozen=True)
+class BlockPrune(_Prune):
+    """Runs of `block` neighbouring outputs become zero together: fewer, longer gaps; buys packed bytes."""
+
+    name: ClassVar[str] = "prune.block"
+    sparsity: float = 0.5
+    block: int = 4
+    scope: Literal["global", "per_layer"] = "global"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_sparsity(self.name, self.sparsity)
+        one_of(self.name, "scope", self.scope, ("global", "per_layer"))
+        if self.block < 2:
+            raise BadRecipe(f"{self.name}: block must be at least 2, not {self.block}")
+
+    def pruner(self) -> "Pruner":
+        from compress.prune.block import block_pruner
+        from compress.prune.pruner import Schedule
+
+        schedule = Schedule(self.sparsity, end=self.end, kind=self.schedule, depthwise=self.depthwise)
+        return block_pruner(schedule, self.block, self.scope)
+
+
+def _check_sparsity(name: str, sparsity: float) -> None:
+    if not 0 <= sparsity < 1:
+        raise BadRecipe(f"{name}: sparsity must be at least 0 and below 1, not {sparsity}")

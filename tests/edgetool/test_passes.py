@@ -110,7 +110,7 @@ def test_pruning_reaches_its_sparsity(sources: dict[str, Artifact], tmp_path: Pa
     kernels = [w.numpy() for w in keras.models.load_model(result.artifact.path).weights if w.path.endswith("kernel")]
     zeros = sum(int(np.sum(kernel == 0)) for kernel in kernels) / sum(kernel.size for kernel in kernels)
     assert zeros == pytest.approx(0.6, abs=0.01)
-    assert result.artifact.steps == ("prune.magnitude(sparsity=0.6, epochs=4, batch_size=32)",)
+    assert result.artifact.steps == ("prune.magnitude(epochs=4, batch_size=32, sparsity=0.6)",)
 
 
 def test_passes_that_need_data_say_so(sources: dict[str, Artifact], tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from compress.prune.magnitude import MagnitudePruner, MagnitudePruning, mask, masks, prunable, schedule
+from compress.prune.magnitude import magnitude_pruner, mask, masks
+from compress.prune.pruner import Schedule, polynomial, prunable
 from compress.training import FineTune, fine_tune
 from edge.errors import CheckFailed, UnknownName
 
@@ -56,19 +57,19 @@ def test_scope_decides_where_the_zeros_are():
 
 
 @given(st.floats(0, 100), st.floats(0.5, 100), sparsities)
-def test_schedule_rises_from_zero_to_the_sparsity(begin, length, sparsity):
+def test_polynomial_rises_from_zero_to_the_sparsity(begin, length, sparsity):
     end = begin + length
-    values = [schedule(step, begin, end, sparsity) for step in np.linspace(begin, end, 20)]
+    values = [polynomial(step, begin, end, sparsity) for step in np.linspace(begin, end, 20)]
     assert values[0] == 0
     assert values[-1] == pytest.approx(sparsity)
     assert all(b >= a - 1e-12 for a, b in itertools.pairwise(values))
-    assert schedule(begin - 1, begin, end, sparsity) == 0
-    assert schedule(end + 1, begin, end, sparsity) == sparsity
+    assert polynomial(begin - 1, begin, end, sparsity) == 0
+    assert polynomial(end + 1, begin, end, sparsity) == sparsity
 
 
 def test_schedule_follows_the_cubic_of_the_paper():
     # half way, an eighth of the sparsity is left to prune: 0.8 * (1 - 0.5**3)
-    assert schedule(50, 0, 100, 0.8) == pytest.approx(0.7)
+    assert polynomial(50, 0, 100, 0.8) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_schedule_follows_the_cubic_of_the_paper():
 )
 def test_settings_out_of_range_are_refused(setting):
     with pytest.raises(ValueError, match="must be"):
-        MagnitudePruning(**setting)
+        Schedule(**setting)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def fitted():
     rng = np.random.default_rng(0)
     images = rng.random((60, 8, 8, 3), np.float32)
     labels = rng.integers(0, 3, 60)
-    pruner = MagnitudePruner(MagnitudePruning(sparsity=0.6, frequency_steps=4, scope="per_layer"))
+    pruner = magnitude_pruner(Schedule(sparsity=0.6, frequency_steps=4), "per_layer")
     batches = lambda epoch: (({"image": images[i : i + 20]}, labels[i : i + 20]) for i in (0, 20, 40))  # noqa: E731 - as short as it gets
     settings = FineTune(epochs=10, learning_rate=1e-2)
     summary = fine_tune(model, batches, 3, "crossentropy", [pruner], settings, lambda *_: None)
@@ -126,11 +127,11 @@ def test_what_is_left_alone_is_said_and_is_dense(fitted):
 
 def test_only_the_layers_asked_for_are_pruned(fitted):
     model, _ = fitted
-    chosen, skipped = prunable(model, ("stem",))
+    chosen, skipped = prunable(model, "prune.magnitude", ("stem",))
     assert [kernel.path for kernel in chosen] == ["stem/kernel"]
     assert any("logits/kernel" in entry.what and "recipe" in entry.reason for entry in skipped)
     with pytest.raises(UnknownName, match="stam") as raised:
-        prunable(model, ("stam",))
+        prunable(model, "prune.magnitude", ("stam",))
     assert "stem" in raised.value.hint
 
 
@@ -139,7 +140,7 @@ def test_a_model_without_kernels_is_refused_with_the_reason():
 
     model = keras.Sequential([keras.Input((5, 5, 2)), keras.layers.DepthwiseConv2D(3, name="only")])
     with pytest.raises(CheckFailed, match=r"nothing to prune.*a few values a channel"):
-        MagnitudePruner(MagnitudePruning()).begin(model)
+        magnitude_pruner(Schedule()).begin(model)
 
 
 def test_a_kernel_that_is_emptied_is_an_error():
@@ -150,7 +151,7 @@ def test_a_kernel_that_is_emptied_is_an_error():
     )
     weak = model.get_layer("weak")
     weak.set_weights([weak.get_weights()[0] * 1e-6, weak.get_weights()[1]])
-    pruner = MagnitudePruner(MagnitudePruning(sparsity=0.5, scope="global"))
+    pruner = magnitude_pruner(Schedule(sparsity=0.5))
     pruner.begin(model)
     pruner.step(1, 1)
     with pytest.raises(CheckFailed, match=r"left nothing of .*weak/kernel"):
@@ -161,10 +162,21 @@ def test_a_weight_that_comes_back_is_found():
     import keras
 
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5, name="dense")])
-    pruner = MagnitudePruner(MagnitudePruning(sparsity=0.5))
+    pruner = magnitude_pruner(Schedule(sparsity=0.5))
     pruner.begin(model)
     pruner.step(1, 1)
     kernel = model.get_layer("dense").kernel
     kernel.assign(np.ones(kernel.shape, np.float32))
     with pytest.raises(CheckFailed, match=r"10 pruned weights of .*dense/kernel are not 0"):
         pruner.finish()
+
+
+def test_a_constant_schedule_prunes_all_at_its_begin():
+    schedule = Schedule(sparsity=0.8, begin=0.2, end=0.6, kind="constant", frequency_steps=5)
+    assert [schedule.at(step, 100) for step in (10, 20, 21, 60, 70)] == [None, 0.8, None, 0.8, None]
+
+
+def test_depthwise_kernels_are_pruned_where_asked(fitted):
+    model, _ = fitted
+    chosen, _ = prunable(model, "prune.magnitude", depthwise=True)
+    assert {"depthwise/kernel", "separable/depthwise_kernel"} <= {kernel.path for kernel in chosen}
