@@ -1,19 +1,22 @@
-"""One fit in which weight transforms (prune, later cluster and fake-quantize) and a loss run together.
+"""One fit in which weight transforms (prune, cluster, fake-quantize) and losses (labels, a teacher's) run together.
 
 Plain mini-batch training with Adam (Kingma and Ba, 2015, arXiv:1412.6980) and a learning rate that falls to zero on
 half a cosine (Loshchilov and Hutter, "SGDR", 2017, equation 5, one cycle).
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.errors import BadData, BadModel, CheckFailed
+from compress.checkpoint import State, read, write
+from edge.errors import BadData, BadModel, CheckFailed, UnknownName
 from edge.report import Skipped
 
 Batch = tuple[Mapping[str, npt.NDArray[Any]], npt.NDArray[Any]]
@@ -31,19 +34,60 @@ class TransformSummary:
 
 
 class WeightTransform(Protocol):
-    """Something that shapes the weights of a model while it is trained."""
+    """Something that shapes the weights of a model while it is trained.
 
-    def begin(self, model: Any) -> None:
-        """Look at the Keras model before the first step; weights may be changed."""
+    Several take part in one fit, in order. Before the first step each is shown the model, or what the one before it
+    made of it: a fake-quantizing transform gives back a twin that computes with rounded weights and shares the
+    model's variables, so that the transforms beside it see the same weights. The twin is trained, the model keeps
+    what it learned. After each optimizer step each may change the weights; the last has the last word. Whatever a
+    transform knows beside the variables of the trained model is its `state`, from which an interrupted fit goes on.
+    """
+
+    def begin(self, model: Any) -> Any:
+        """Look at the Keras model before the first step; its weights may be changed. A twin to train, or None."""
         ...
 
     def step(self, step: int, total_steps: int) -> None:
         """Change the weights after optimizer step number `step`, 1 … total_steps."""
         ...
 
+    def state(self) -> State:
+        """What `restore` needs after an interruption, by name; empty where the variables say it all."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Take up the state of an interrupted fit; called after `begin`."""
+        ...
+
     def finish(self) -> TransformSummary:
         """Check after the last step that the weights are as promised, and say what was done."""
         ...
+
+
+class Objective(Protocol):
+    """A term of the loss beside the labels' own, such as the distance to a teacher.
+
+    Attributes:
+        weight: what its value is multiplied by.
+        target: the entry of each batch's inputs that it compares with; the model is not given it.
+        layer: the layer of the model whose output it compares; None is the model's own output.
+
+    """
+
+    weight: float
+    target: str
+    layer: str | None
+
+    def begin(self, shape: tuple[int | None, ...], kind: "OutputKind") -> Sequence[Any]:
+        """Variables of its own that are trained with the model, for a layer's or the model's output of this shape."""
+        ...
+
+    def value(self, output: Any, target: Any) -> Any:
+        """The mean over a batch: a scalar tensor. `output` is [n, ...], `target` the batch's entry, [n, ...]."""
+        ...
+
+
+OutputKind = Literal["softmax", "sigmoid", "logits"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +124,10 @@ def fine_tune(
     transforms: Sequence[WeightTransform],
     settings: FineTune,
     progress: Progress,
+    *,
+    objectives: Sequence[Objective] = (),
+    label_weight: float = 1.0,
+    checkpoint: Path | None = None,
 ) -> FitSummary:
     """Train a Keras 3 model in place, applying every transform in order after each optimizer step.
 
@@ -92,6 +140,10 @@ def fine_tune(
         transforms: may be empty.
         settings: epochs, learning rate and seed; the batch size is the caller's to honour in `train`.
         progress: called after each step with (steps done, steps in all, loss).
+        objectives: further terms of the loss.
+        label_weight: what the loss of the labels is multiplied by.
+        checkpoint: a folder in which the end of every epoch is kept; where it holds one of the same fit, that fit goes
+            on from there and ends as it would have.
 
     Raises:
         BadModel: not a Keras 3 model with one output and something to train.
@@ -102,13 +154,14 @@ def fine_tune(
     check_model(model)
     before = model.get_weights()
     try:
-        return _fit(model, train, steps_per_epoch, loss, transforms, settings, progress)
+        parts = (loss, label_weight, objectives, transforms)
+        return _fit(model, train, steps_per_epoch, parts, settings, progress, checkpoint)
     except BaseException:
         model.set_weights(before)
         raise
 
 
-def output_kind(model: Any) -> Literal["softmax", "sigmoid", "logits"]:
+def output_kind(model: Any) -> OutputKind:
     """What a Keras model's only output is, read from the operation that makes it."""
     operation = model.outputs[0]._keras_history.operation  # noqa: SLF001 - Keras has no public way to ask
     while getattr(operation, "outputs", None) and hasattr(operation, "layers"):  # a model inside the model
@@ -145,28 +198,32 @@ def _fit(
     model: Any,
     train: Callable[[int], Iterator[Batch]],
     steps_per_epoch: int,
-    loss: Loss,
-    transforms: Sequence[WeightTransform],
+    parts: tuple[Loss, float, Sequence[Objective], Sequence[WeightTransform]],
     settings: FineTune,
     progress: Progress,
+    checkpoint: Path | None,
 ) -> FitSummary:
     started = time.monotonic()
     total = settings.epochs * steps_per_epoch
+    loss, label_weight, objectives, transforms = parts
     seed_layers(model, settings.seed)
-    run = _train_step(model, loss, settings.learning_rate, total)
     for transform in transforms:
-        transform.begin(model)
-    done, epoch_losses = 0, []
-    for epoch in range(settings.epochs):
-        batches, sum_of_losses = iter(train(epoch)), 0.0
-        for index in range(steps_per_epoch):
-            batch = next(batches, None)
-            if batch is None:
-                raise BadData(
-                    f"epoch {epoch + 1} of the training data ended after {index} of {steps_per_epoch} batches"
-                )
+        twin = transform.begin(model)
+        model = model if twin is None else twin
+    run, variables = _train_step(model, loss, label_weight, objectives, settings.learning_rate, total)
+    epoch_losses: list[float] = []
+    fit = {"settings": repr(settings), "steps_per_epoch": steps_per_epoch, "shapes": [list(v.shape) for v in variables]}
+    found = None if checkpoint is None else read(checkpoint, fit)
+    if found is not None:
+        epoch_losses = found.epoch_losses
+        for variable, kept in zip(variables, found.variables, strict=True):
+            variable.assign(kept)
+        for transform, state in zip(transforms, found.transforms, strict=True):
+            transform.restore(state)
+    for epoch in range(len(epoch_losses), settings.epochs):
+        sum_of_losses = 0.0
+        for done, batch in enumerate(_exactly(train(epoch), steps_per_epoch, epoch), epoch * steps_per_epoch + 1):
             value = run(batch)
-            done += 1
             if not math.isfinite(value):
                 raise CheckFailed(
                     f"the loss became {value} at step {done} of {total}",
@@ -177,15 +234,30 @@ def _fit(
             sum_of_losses += value
             progress(done, total, value)
         epoch_losses.append(sum_of_losses / steps_per_epoch)
+        if checkpoint is not None:
+            write(checkpoint, fit, epoch_losses, [v.numpy() for v in variables], [t.state() for t in transforms])
+    _require_finite(model, total, settings.learning_rate)
+    summaries = tuple(transform.finish() for transform in transforms)
+    return FitSummary(total, tuple(epoch_losses), time.monotonic() - started, summaries)
+
+
+def _exactly(batches: Iterator[Batch], n: int, epoch: int) -> Iterator[Batch]:
+    """The first n batches of an epoch, or BadData where there are fewer."""
+    index = 0
+    for index, batch in enumerate(itertools.islice(batches, n), 1):  # noqa: B007 - counted for the message
+        yield batch
+    if index < n:
+        raise BadData(f"epoch {epoch + 1} of the training data ended after {index} of {n} batches")
+
+
+def _require_finite(model: Any, steps: int, learning_rate: float) -> None:
+    # ReLU turns NaN into 0 on some CPUs, so a loss can stay finite while weights do not
     for variable in model.trainable_variables:
-        # ReLU turns NaN into 0 on some CPUs, so a loss can stay finite while weights do not
         if not np.all(np.isfinite(variable.numpy())):
             raise CheckFailed(
-                f"{variable.path} has weights that are NaN or infinite after {done} steps",
-                f"look for NaN in the data, or lower the learning rate ({settings.learning_rate:g})",
+                f"{variable.path} has weights that are NaN or infinite after {steps} steps",
+                f"look for NaN in the data, or lower the learning rate ({learning_rate:g})",
             )
-    summaries = tuple(transform.finish() for transform in transforms)
-    return FitSummary(done, tuple(epoch_losses), time.monotonic() - started, summaries)
 
 
 def seed_layers(model: Any, seed: int) -> None:
@@ -195,44 +267,77 @@ def seed_layers(model: Any, seed: int) -> None:
         state.assign([seed % 2**32, index])
 
 
-def _train_step(model: Any, loss: Loss, learning_rate: float, total_steps: int) -> Callable[[Batch], float]:
-    """One optimizer step on one batch, as a compiled function that returns the loss.
+def _train_step(
+    model: Any,
+    loss: Loss,
+    label_weight: float,
+    objectives: Sequence[Objective],
+    learning_rate: float,
+    total_steps: int,
+) -> tuple[Callable[[Batch], float], list[Any]]:
+    """One optimizer step on one batch, as a compiled function that returns the loss, and all variables it may change.
 
     Not XLA: its depthwise convolution on a CPU takes about 25 times as long as TensorFlow's own kernel.
     """
     import keras
     import tensorflow as tf
 
+    kind = output_kind(model)
+    watched = _watched(model, objectives)
+    own = [
+        variable
+        for term, tensor in zip(objectives, watched.outputs[1:], strict=True)
+        for variable in term.begin(tuple(tensor.shape), kind if term.layer is None else "logits")
+    ]
+    trained = [*model.trainable_variables, *own]
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, total_steps))
-    optimizer.build(model.trainable_variables)
-    loss_of = loss_function(loss, output_kind(model))
+    optimizer.build(trained)
+    loss_of = loss_function(loss, kind)
     names = [tensor.name for tensor in keras.tree.flatten(model.input)]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # tensorflow is untyped
-    def step(inputs: list[Any], labels: Any) -> Any:
+    def step(inputs: list[Any], labels: Any, targets: list[Any]) -> Any:
         with tf.GradientTape() as tape:
-            outputs = model(keras.tree.pack_sequence_as(model.input, inputs), training=True)
-            value = tf.reduce_mean(loss_of(labels, outputs))
+            made = watched(keras.tree.pack_sequence_as(model.input, inputs), training=True)
+            outputs, *seen = keras.tree.flatten(made)
+            value = label_weight * tf.reduce_mean(loss_of(labels, outputs))
+            for term, output, target in zip(objectives, seen, targets, strict=True):
+                value += term.weight * term.value(output, target)
             value += sum(model.losses)  # the layers' own regularization
-        gradients = tape.gradient(value, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
+        gradients = tape.gradient(value, trained)
+        optimizer.apply(gradients, trained)
         return value
 
     def run(batch: Batch) -> float:
         inputs, labels = batch
-        if len(inputs) == len(names) == 1:
-            arrays = list(inputs.values())
+        targets = [inputs[term.target] for term in objectives]
+        given = {name: value for name, value in inputs.items() if name not in {term.target for term in objectives}}
+        if len(given) == len(names) == 1:
+            arrays = list(given.values())
         else:
-            missing = [name for name in names if name not in inputs]
+            missing = [name for name in names if name not in given]
             if missing:
-                raise BadData(f"the data has no input {missing[0]!r}; it has {', '.join(sorted(inputs))}")
-            arrays = [inputs[name] for name in names]
-        return float(step([tf.convert_to_tensor(array) for array in arrays], tf.convert_to_tensor(labels)))
+                raise BadData(f"the data has no input {missing[0]!r}; it has {', '.join(sorted(given))}")
+            arrays = [given[name] for name in names]
+        tensors = [[tf.convert_to_tensor(array) for array in part] for part in (arrays, targets)]
+        return float(step(tensors[0], tf.convert_to_tensor(labels), tensors[1]))
 
-    return run
+    return run, [*model.variables, *own, *optimizer.variables]
 
 
-def loss_function(loss: Loss, kind: Literal["softmax", "sigmoid", "logits"]) -> Callable[[Any, Any], Any]:
+def _watched(model: Any, objectives: Sequence[Objective]) -> Any:
+    """The model with the output that each objective looks at beside its own."""
+    import keras
+
+    names = {layer.name for layer in model.layers}
+    for term in objectives:
+        if term.layer is not None and term.layer not in names:
+            raise UnknownName(f"layer of model {model.name!r}", term.layer, names)
+    seen = [model.outputs[0] if term.layer is None else model.get_layer(term.layer).output for term in objectives]
+    return keras.Model(model.input, [model.outputs[0], *seen])
+
+
+def loss_function(loss: Loss, kind: OutputKind) -> Callable[[Any, Any], Any]:
     """(labels, outputs) -> loss of each example or element."""
     import keras
 

@@ -1,10 +1,16 @@
 import math
+import os
+import runpy
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from compress.training import FineTune, TransformSummary, fine_tune, output_kind
 from edge.errors import BadData, BadModel, CheckFailed
+from tests.conftest import REPOSITORY
 
 
 def silent(*_):
@@ -50,6 +56,12 @@ class Recorder:
     def step(self, step, total_steps):
         self.calls.append((step, total_steps))
         self.bias.assign(np.full(self.bias.shape, 7.0))
+
+    def state(self):
+        return {"calls": np.array(self.calls)}
+
+    def restore(self, state):
+        self.calls = [tuple(call) for call in state["calls"].tolist()]
 
     def finish(self):
         return TransformSummary("recorder", {self.bias.path: float(self.bias.numpy()[0])})
@@ -171,3 +183,44 @@ def test_output_kind_looks_into_layers_and_nested_models():
 def test_settings_out_of_range_are_refused(setting):
     with pytest.raises(ValueError, match="must be"):
         FineTune(**setting)
+
+
+INTERRUPTED = """
+import os, signal, sys
+import numpy as np
+from pathlib import Path
+from compress.prune.magnitude import magnitude_pruner
+from compress.prune.pruner import Schedule
+from compress.training import FineTune, fine_tune
+from tests.compress.test_training import blobs, dense, in_batches
+
+def fit(folder, kill_at):
+    def progress(done, total, loss):
+        if done == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+    rows, labels = blobs()
+    model = dense(3, "softmax", dropout=0.3)
+    pruner = magnitude_pruner(Schedule(0.5, frequency_steps=2))
+    train = in_batches({"rows": rows}, labels)
+    settings = FineTune(4, 1e-2)
+    return model, fine_tune(model, train, 3, "crossentropy", [pruner], settings, progress, checkpoint=folder)
+
+if __name__ == "__main__":
+    fit(Path(sys.argv[1]), int(sys.argv[2]))
+"""
+
+
+def test_a_killed_fit_goes_on_from_its_last_epoch_and_ends_the_same(tmp_path):
+    script, kept = tmp_path / "interrupted.py", tmp_path / "checkpoint"
+    script.write_text(INTERRUPTED)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    killed = subprocess.run([sys.executable, script, kept, "8"], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    space = runpy.run_path(str(script))
+    whole, summary = space["fit"](None, 0)
+    before = (kept / "epoch.npz").stat().st_mtime_ns
+    resumed, again = space["fit"](kept, 0)
+    assert before < (kept / "epoch.npz").stat().st_mtime_ns
+    assert again.epoch_losses == summary.epoch_losses
+    for left, right in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
