@@ -16,6 +16,7 @@ from compress.quantize import Quantized
 from compress.quantize.litert_compact import write_model
 from compress.quantize.litert_model import (
     WeightedOperator,
+    drop_unread,
     read_model,
     require_float,
     restore_names,
@@ -52,7 +53,7 @@ def quantize_int4(model: bytes) -> Quantized:
     result = read_model(_dense(write_model(parsed), dense)) if dense else parsed
     for layer in tables:
         _table(result, layer)
-    _drop_unread(result)
+    drop_unread(result)
     if dense:
         restore_names(result, parsed)
     content = write_model(result)
@@ -125,15 +126,6 @@ def _table(model: Any, layer: WeightedOperator) -> None:
     for reader in graph.operators:
         reader.inputs = np.where(reader.inputs == layer.weights, len(graph.tensors) - 1, reader.inputs)
     graph.operators.insert(place, dequantize)
-
-
-def _drop_unread(model: Any) -> None:
-    """Empty the buffers that no tensor names any more; buffers are known by their place, so they stay in the list."""
-    read = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
-    read |= {entry.buffer for entry in model.metadata or ()}
-    for place, buffer in enumerate(model.buffers):
-        if place not in read:
-            buffer.data = None
 
 
 def _dequantize_code(model: Any) -> int:

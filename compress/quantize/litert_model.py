@@ -182,7 +182,7 @@ def weighted_operators(model: Any) -> list[WeightedOperator]:
     found = []
     graph = model.subgraphs[0]
     for place, operator in enumerate(_operators(graph)):
-        kind = _op_name(_kind(model, operator))
+        kind = operator_kind(model, operator)
         at = _WEIGHTS_AT.get(kind)
         if at is None or len(operator.inputs) <= at:
             continue
@@ -193,6 +193,15 @@ def weighted_operators(model: Any) -> list[WeightedOperator]:
             name = graph.tensors[operator.outputs[0]].name.decode()
             found.append(WeightedOperator(place, kind, name, index, shape))
     return found
+
+
+def drop_unread(model: Any) -> None:
+    """Empty the buffers that no tensor names any more; buffers are known by their place, so they stay in the list."""
+    read = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    read |= {entry.buffer for entry in model.metadata or ()}
+    for place, buffer in enumerate(model.buffers):
+        if place not in read:
+            buffer.data = None
 
 
 def _shape(tensor: Any) -> Any:
@@ -216,6 +225,11 @@ def _operators(graph: Any) -> Any:
 def _kind(model: Any, operator: Any) -> int:
     code = model.operatorCodes[operator.opcodeIndex]
     return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))  # old files use only the deprecated field
+
+
+def operator_kind(model: Any, operator: Any) -> str:
+    """The kind of an operation: "CONV_2D", ..."""
+    return _op_name(_kind(model, operator))
 
 
 def _op_name(kind: int) -> str:

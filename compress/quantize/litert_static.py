@@ -6,6 +6,7 @@ order of the samples and miss most of the extremes (20 dB against 34 dB on the s
 computed here: exactly, one sample at a time.
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -37,12 +38,14 @@ def quantize_static(
     *,
     io: Literal["float32", "integer"] = "float32",
     dense_per_channel: bool = True,
+    per_channel: bool = True,
 ) -> Quantized:
     """Quantize weights and activations. Inputs and outputs of the model stay float32, or become integers by `io`.
 
     `calibration` gives {input name: [1, ...]}, by the names of the signature or else of the tensors, and is read
     once. `method` clips the ranges of activations: minmax does not. `dense_per_channel=False` gives each dense layer
-    one scale instead of one per output, which makes a file of dense layers smaller.
+    one scale instead of one per output, which makes a file of dense layers smaller; `per_channel=False` gives every
+    layer one scale, for accelerators that know no other.
 
     Raises:
         BadModel: damaged, quantized already, with loops, or refused by the quantizer.
@@ -63,10 +66,11 @@ def quantize_static(
     chosen = recipe.static_wi8_ai8() if precision == "int8" else recipe.static_wi8_ai16()
     with quiet():
         work = quantizer.Quantizer(model, chosen)
-        if not dense_per_channel:
+        dense = () if dense_per_channel and per_channel else (qtyping.TFLOperationName.FULLY_CONNECTED,)
+        for kind in (*dense, *(() if per_channel else _convolutions())):
             work.add_static_config(
                 ".*",
-                qtyping.TFLOperationName.FULLY_CONNECTED,
+                kind,
                 activation_num_bits=8 if precision == "int8" else 16,
                 weight_num_bits=8,
                 weight_granularity=qtyping.QuantGranularity.TENSORWISE,
@@ -83,6 +87,12 @@ def quantize_static(
             ) from error
     result = write_model(_rewrite_wide_biases(restore_names(read_model(result), parsed), parsed))
     return Quantized(result, stayed_float(result, f"the quantizer has no {precision} rule for it"))
+
+
+def _convolutions() -> tuple[Any, ...]:
+    from litert_quantizer.qtyping import TFLOperationName as Names
+
+    return Names.CONV_2D, Names.DEPTHWISE_CONV_2D, Names.CONV_2D_TRANSPOSE
 
 
 def _rewrite_wide_biases(result: Any, original: Any) -> Any:
@@ -114,8 +124,6 @@ def collect_ranges(model: bytes, calibration: Samples, *, with_histogram: bool) 
         BadData: the samples do not fit the inputs, there are none, or they make an activation NaN.
 
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     parsed = read_model(model)
     graph = parsed.subgraphs[0]
     watched = {
@@ -123,27 +131,45 @@ def collect_ranges(model: bytes, calibration: Samples, *, with_histogram: bool) 
         for index, tensor in enumerate(graph.tensors)
         if tensor.type == FLOAT32 and not is_constant(parsed, tensor)
     }
+    for values in activations(model, calibration, frozenset(watched)):
+        for index, array in values.items():
+            watched[index].add(array)
+    return {seen.name: seen for seen in watched.values() if seen.low <= seen.high}
+
+
+def activations(
+    model: bytes, calibration: Samples, tensors: frozenset[int]
+) -> Iterator[dict[int, npt.NDArray[np.floating]]]:
+    """What tensors of the main graph hold, by index, for one sample after another.
+
+    A tensor that the runtime does not keep, since an operation has swallowed it, is missing.
+
+    Raises:
+        BadData: the samples do not fit the inputs, or there are none.
+
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
     with quiet():
         interpreter = Interpreter(model_content=model, experimental_preserve_all_tensors=True, num_threads=1)
         interpreter.allocate_tensors()
     inputs = _inputs(interpreter)
     # An intermediate that a fused operation has swallowed is never written: only what has data is read.
-    readable = {int(d["index"]) for d in interpreter.get_tensor_details()} & set(watched)
+    readable = {int(d["index"]) for d in interpreter.get_tensor_details()} & tensors
     n = 0
     for n, sample in enumerate(calibration(), 1):
         for name, detail in inputs.items():
             interpreter.set_tensor(detail["index"], _fit(sample, name, detail, n))
         interpreter.invoke()
+        values = {}
         for index in sorted(readable):
             try:
-                values = interpreter.get_tensor(index)
+                values[index] = interpreter.get_tensor(index)
             except ValueError:  # "Tensor data is null": the runtime does not keep this one
                 readable.discard(index)
-                continue
-            watched[index].add(values)
+        yield values
     if n == 0:
         raise BadData("there is no calibration sample", "at least one is needed; 100 to 500 are usual")
-    return {seen.name: seen for seen in watched.values() if seen.low <= seen.high}
 
 
 def _inputs(interpreter: Any) -> dict[str, Any]:

@@ -1,0 +1,64 @@
+"""Equalization changes no function and evens out the ranges; what it cannot treat is named."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from compress.quantize.litert_static import quantize_static
+from compress.repair.equalize import equalize, factors
+from edge.errors import BadModel, CheckFailed
+from tests.compress.repair.conftest import scores, sqnr_db
+
+RANGES = arrays(np.float32, 9, elements=st.floats(2**-10, 2**10, width=32))
+
+
+@given(RANGES, RANGES)
+def test_factors_make_both_ranges_equal(first: Any, second: Any) -> None:
+    factor = factors(first, second)
+    np.testing.assert_allclose(first / factor, second * factor, rtol=1e-5)
+
+
+def test_an_unused_channel_keeps_its_weights() -> None:
+    ones = np.ones(2, np.float32)
+    assert factors(np.array([0, 4], np.float32), ones).tolist() == [1, 2]
+    assert factors(ones, np.array([4, 0], np.float32)).tolist() == [0.5, 1]
+
+
+def test_the_function_stays_and_one_scale_a_tensor_is_enough(uneven: bytes, samples: Any) -> None:
+    wanted = scores(uneven)
+    made = equalize(uneven)
+    # float32 rounding of weights that were multiplied and divided
+    np.testing.assert_allclose(scores(made.model), wanted, atol=1e-5 * np.abs(wanted).max())
+    assert max(made.figures.values()) > 5
+    plain = quantize_static(uneven, samples, per_channel=False).model
+    repaired = quantize_static(made.model, samples, per_channel=False).model
+    assert sqnr_db(wanted, scores(repaired)) > sqnr_db(wanted, scores(plain)) + 10
+
+
+def test_a_second_time_finds_nothing_to_move(uneven: bytes) -> None:
+    assert max(equalize(equalize(uneven).model).figures.values()) < 1.01
+
+
+def test_what_cannot_be_equalized_is_named(uneven: bytes) -> None:
+    reasons = {entry.reason for entry in equalize(uneven).skipped}
+    assert "several operations read its output" in reasons
+    assert "it is an output of the model" in reasons
+    assert any("ReLU6" in reason for reason in reasons)
+    assert not any("ReLU6" in entry.reason for entry in equalize(uneven, replace_relu6=True).skipped)
+
+
+def test_nothing_to_equalize_and_quantized(uneven: bytes, samples: Any) -> None:
+    import keras
+
+    from convert.to_litert import to_litert
+
+    image = keras.Input((4,), name="image")
+    alone = to_litert(keras.Model(image, keras.layers.Dense(3)(image)), "float32", None)
+    with pytest.raises(CheckFailed, match=r"repair\.equalize has nothing to equalize: it is an output"):
+        equalize(alone)
+    with pytest.raises(BadModel, match="quantized"):
+        equalize(quantize_static(uneven, samples).model)
