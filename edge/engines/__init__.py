@@ -15,6 +15,7 @@ from edge.tensors import TensorSpec, dequantize, quantize
 
 Feeds = Mapping[str, npt.NDArray[Any]]
 
+MAX_THREADS = 256  # a typing error must not take the machine down
 FORMATS = ("fake", "onnx", "tflite")
 
 
@@ -75,11 +76,11 @@ def open_engine(
         RuntimeMissing: the runtime for this format, or the delegate's package, is not installed.
         DelegateFailed: the delegate cannot be used on this machine.
         UnknownName: no such format, delegate, setting or signature.
-        BadRecipe: fewer than 1 thread, or a setting that cannot be honoured.
+        BadRecipe: threads out of range, or a setting that cannot be honoured.
 
     """
-    if threads < 1:
-        raise BadRecipe(f"threads is {threads}: a runtime needs at least 1")
+    if not 1 <= threads <= MAX_THREADS:
+        raise BadRecipe(f"threads is {threads}: a runtime takes 1 to {MAX_THREADS}")
     if isinstance(model, Path) and not model.is_file():
         raise BadModel(f"no model file at {model}")
     if format not in FORMATS:

@@ -16,7 +16,7 @@ def bench(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Tell the delegate something.")
     ] = None,
     threads: Annotated[
-        list[int] | None, typer.Option(min=1, help="Threads of the runtime (again for more). [default: 1]")
+        list[int] | None, typer.Option(min=1, max=256, help="Threads of the runtime (again for more). [default: 1]")
     ] = None,
     against: Annotated[
         Path | None, typer.Option(help="Compare every model with this one. [default: the first of its format]")
@@ -29,7 +29,7 @@ def bench(
         bool, typer.Option("--single-stream", help="MLPerf's form too: at least 1,024 queries and 60 s, p90.")
     ] = False,
     streams: Annotated[
-        list[int] | None, typer.Option(min=1, help="Engines at the same time. [default: 1 and every core]")
+        list[int] | None, typer.Option(min=1, max=64, help="Engines at the same time. [default: 1 and every core]")
     ] = None,
     sustained: Annotated[
         str | None, typer.Option(metavar="5m", help="Run so long without a pause, and look for throttling.")

@@ -34,6 +34,8 @@ class Settings:
         for name, value in (("threads", self.threads), ("workers", self.workers), ("max-body", self.max_body_bytes)):
             if value < 1:
                 raise BadRecipe(f"{name} is {value}: it must be at least 1")
+        if self.workers > MAX_WORKERS:
+            raise BadRecipe(f"workers is {self.workers}: at most {MAX_WORKERS}, each is a process with its own model")
         if self.queue < 0:
             raise BadRecipe(f"queue is {self.queue}", "how many requests may wait: 0 or more")
         if not 0 < self.timeout_s <= 3600:
