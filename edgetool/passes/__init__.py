@@ -9,10 +9,14 @@ from typing import Any
 from edge.artifact import Format
 from edge.errors import BadRecipe, UnknownName
 from edgetool.passes.channels import ChannelPrune
+from edgetool.passes.clustering import ClusterWeights
 from edgetool.passes.conversions import ConvertLiteRT, ConvertONNX
+from edgetool.passes.entropy import EntropyCluster
 from edgetool.passes.int4 import Int4
 from edgetool.passes.post_training import Dynamic, Float16, Int8, Int16x8
 from edgetool.passes.pruning import BlockPrune, MagnitudePrune, NMPrune
+from edgetool.passes.repair import AdaRound, CorrectBias, Equalize
+from edgetool.passes.quantization_aware import QuantizationAware
 from edgetool.passes.step import KERAS, Pass
 
 PASSES: dict[str, type[Any]] = {
@@ -25,10 +29,16 @@ PASSES: dict[str, type[Any]] = {
         Int8,
         Int16x8,
         Int4,
+        Equalize,
+        CorrectBias,
+        AdaRound,
+        ClusterWeights,
+        QuantizationAware,
         MagnitudePrune,
         NMPrune,
         BlockPrune,
         ChannelPrune,
+        EntropyCluster,
     )
 }  # fmt: skip
 

@@ -94,13 +94,15 @@ class Int8(_Calibrated):
     """Static int8: per-channel weights, activations calibrated on `samples` training examples.
 
     `io` is the type of the model's inputs and outputs. `dense_per_channel = false` gives a dense layer one scale:
-    smaller where dense layers are most of the model, at some accuracy. `calibration` concerns ONNX only: `auto`
+    smaller where dense layers are most of the model, at some accuracy; `per_channel = false`, for a .tflite only, gives
+    every layer one, as some accelerators need. `calibration` concerns ONNX only: `auto`
     makes one model by each of MinMax, Entropy and Percentile and keeps the one that is best on `val`.
     """
 
     name: ClassVar[str] = "quantize.int8"
     io: Literal["float32", "int8"] = "float32"
     dense_per_channel: bool = True
+    per_channel: bool = True
     calibration: Literal["auto", "minmax", "entropy", "percentile"] = "auto"
 
     def __post_init__(self) -> None:
@@ -112,10 +114,21 @@ class Int8(_Calibrated):
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
         task, samples = self._calibration(task, seed, progress)
+        if not self.per_channel:
+            return self._per_tensor(artifact, workdir, samples)
         if artifact.format == "onnx":
             return self._onnx(artifact, task, workdir, samples, progress)
         dense = self.dense_per_channel
         return _post_training("int8", samples, label(self), artifact, workdir, trust, io=self.io, dense=dense)
+
+    def _per_tensor(self, artifact: Artifact, workdir: Path, samples: Samples) -> PassResult:
+        from compress.quantize.litert_static import quantize_static
+
+        if artifact.format != "tflite":
+            raise BadRecipe(f"{self.name}: per_channel = false is for a .tflite", "put convert.litert in front of it")
+        kept: Literal["float32", "integer"] = "float32" if self.io == "float32" else "integer"
+        made = quantize_static(artifact.path.read_bytes(), samples, io=kept, per_channel=False)
+        return PassResult(write_model(made.model, artifact, workdir, "tflite", label(self)), made.skipped)
 
     def _onnx(self, artifact: Artifact, task: Task, workdir: Path, samples: Samples, progress: At) -> PassResult:
         from compress.quantize.onnx_static import quantize_static_each
