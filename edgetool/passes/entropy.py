@@ -1,0 +1,72 @@
+"""The entropy-constrained pass: training-time, so it takes Keras 3 models."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from edge.artifact import Artifact, Format
+from edge.errors import BadRecipe
+from edgetool.passes.recovery import loss_of
+from edgetool.passes.step import TRAINABLE, PassResult, label, needed, positive
+from edgetool.progress import At
+from edgetool.task import Task, batches
+
+
+@dataclass(frozen=True)
+class EntropyCluster:
+    """Weights of few values, mostly zero, trained until their coded bits meet a budget; buys stored bytes, not time.
+
+    The kernels take 1 / `ratio` of their float32 bytes inside a bundle.
+    """
+
+    name: ClassVar[str] = "cluster.entropy"
+    accepts: ClassVar[frozenset[Format]] = TRAINABLE
+    ratio: float = 20.0
+    clusters: int = 8
+    distill: float = 0.7
+    epochs: int = 10
+    learning_rate: float = 2e-3
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        from compress.cluster.entropy import EntropyConstraint
+
+        for key, value in (
+            ("epochs", self.epochs),
+            ("learning_rate", self.learning_rate),
+            ("batch_size", self.batch_size),
+        ):
+            positive(self.name, key, value)
+        try:
+            EntropyConstraint(ratio=self.ratio, clusters=self.clusters, distill=self.distill)
+        except ValueError as error:
+            raise BadRecipe(f"{self.name}: {error}") from error
+
+    def produces(self, source: Format) -> Format:
+        return "keras"
+
+    def __call__(
+        self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
+    ) -> PassResult:
+        from compress.cluster.entropy import EntropyConstraint, fit_to_budget
+        from compress.training import FineTune
+        from convert.load import describe, load_keras
+
+        task = needed(task, self.name)
+        model = load_keras(artifact.path, trust=trust)
+        size = min(self.batch_size, task.train.n)
+        summary = fit_to_budget(
+            model,
+            lambda epoch: batches(task.train, size, np.random.default_rng((seed, epoch)).permutation(task.train.n)),
+            task.train.n // size,
+            loss_of(task),
+            EntropyConstraint(ratio=self.ratio, clusters=self.clusters, distill=self.distill),
+            FineTune(self.epochs, self.learning_rate, self.batch_size, seed),
+            lambda done, total, loss: progress(done / total, f"sharing, step {done} of {total}, loss {loss:.3f}"),
+        )
+        path = workdir / "model.keras"
+        model.save(path)
+        made = replace(describe(path, trust=trust), steps=(*artifact.steps, label(self)))
+        return PassResult(made, summary.transforms[0].skipped)
