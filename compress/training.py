@@ -293,12 +293,13 @@ def _train_step(
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, total_steps))
     optimizer.build(trained)
     loss_of = loss_function(loss, kind)
-    names = [tensor.name for tensor in keras.tree.flatten(model.input)]
+    structure = _inputs(model)
+    names = [tensor.name for tensor in keras.tree.flatten(structure)]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # tensorflow is untyped
     def step(inputs: list[Any], labels: Any, targets: list[Any]) -> Any:
         with tf.GradientTape() as tape:
-            made = watched(keras.tree.pack_sequence_as(model.input, inputs), training=True)
+            made = watched(keras.tree.pack_sequence_as(structure, inputs), training=True)
             outputs, *seen = keras.tree.flatten(made)
             value = label_weight * tf.reduce_mean(loss_of(labels, outputs))
             for term, output, target in zip(objectives, seen, targets, strict=True):
@@ -334,7 +335,14 @@ def _watched(model: Any, objectives: Sequence[Objective]) -> Any:
         if term.layer is not None and term.layer not in names:
             raise UnknownName(f"layer of model {model.name!r}", term.layer, names)
     seen = [model.outputs[0] if term.layer is None else model.get_layer(term.layer).output for term in objectives]
-    return keras.Model(model.input, [model.outputs[0], *seen])
+    return keras.Model(_inputs(model), [model.outputs[0], *seen])
+
+
+def _inputs(model: Any) -> Any:
+    """The inputs as the model is called with them: a tensor, a list or a dictionary."""
+    import keras
+
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input  # that of a Sequential may be unset
 
 
 def loss_function(loss: Loss, kind: OutputKind) -> Callable[[Any, Any], Any]:
