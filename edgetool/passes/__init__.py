@@ -11,12 +11,14 @@ from edge.errors import BadRecipe, UnknownName
 from edgetool.passes.channels import ChannelPrune
 from edgetool.passes.clustering import ClusterWeights
 from edgetool.passes.conversions import ConvertLiteRT, ConvertONNX
+from edgetool.passes.distillation import DistillHints, DistillLogits, DistillRelational
 from edgetool.passes.entropy import EntropyCluster
 from edgetool.passes.int4 import Int4
+from edgetool.passes.lowrank import LowRankSVD
 from edgetool.passes.post_training import Dynamic, Float16, Int8, Int16x8
 from edgetool.passes.pruning import BlockPrune, MagnitudePrune, NMPrune
-from edgetool.passes.repair import AdaRound, CorrectBias, Equalize
 from edgetool.passes.quantization_aware import QuantizationAware
+from edgetool.passes.repair import AdaRound, CorrectBias, Equalize
 from edgetool.passes.step import KERAS, Pass
 
 PASSES: dict[str, type[Any]] = {
@@ -37,7 +39,11 @@ PASSES: dict[str, type[Any]] = {
         MagnitudePrune,
         NMPrune,
         BlockPrune,
+        DistillLogits,
+        DistillHints,
+        DistillRelational,
         ChannelPrune,
+        LowRankSVD,
         EntropyCluster,
     )
 }  # fmt: skip
@@ -55,6 +61,11 @@ def pass_from_settings(name: str, given: dict[str, Any]) -> Pass:
         if key not in fields:
             raise UnknownName(f"setting of {name}", key, fields)
         default = fields[key].default
+        if isinstance(default, tuple):
+            if not isinstance(value, (list, tuple)) or not all(isinstance(entry, str) for entry in value):
+                raise BadRecipe(f"{name}: {key} must be a list of texts, not {value!r}")
+            given = {**given, key: tuple(value)}
+            continue
         kind = float if isinstance(default, float) else type(default)
         if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool) != (kind is bool):
             raise BadRecipe(f"{name}: {key} must be of type {kind.__name__}, not {value!r}")

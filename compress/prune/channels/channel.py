@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from compress.prune.channels.importance import Importance, Scores, bn_scale, is_scaled, l1, taylor
-from compress.prune.channels.keras_trace import Traced, trace
+from compress.prune.channels.keras_trace import Traced, graph_of, trace
 from compress.prune.channels.ranking import choose, normalised
 from compress.prune.channels.rebuild import check, rebuild
 from compress.prune.channels.structure import Alive, Group, Structure, macs, saving
@@ -161,13 +161,14 @@ def _products(model: Any, batches: Iterable[Batch], loss: Loss) -> Iterator[dict
         )
     weights = [weight for weight in model.weights if len(weight.shape) > 1 and weight.dtype.startswith("float")]
     loss_of = loss_function(loss, output_kind(model))
-    names = [tensor.name for tensor in keras.tree.flatten(model.input)]
+    given = graph_of(model).input
+    names = [tensor.name for tensor in keras.tree.flatten(given)]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # tensorflow is untyped
     def gradients(inputs: list[Any], labels: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch([weight.value for weight in weights])
-            outputs = model(keras.tree.pack_sequence_as(model.input, inputs), training=False)
+            outputs = model(keras.tree.pack_sequence_as(given, inputs), training=False)
             value = tf.reduce_mean(loss_of(labels, outputs))
         found = tape.gradient(value, [weight.value for weight in weights], unconnected_gradients="zero")
         return [tf.convert_to_tensor(gradient) * weight.value for gradient, weight in zip(found, weights, strict=True)]

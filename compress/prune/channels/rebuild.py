@@ -1,11 +1,11 @@
 """The smaller Keras 3 model: every layer made anew with fewer channels, with the weights of those that are left."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from compress.keras_outputs import difference, drawn_inputs, outputs
 from compress.prune.channels.keras_trace import Traced
 from compress.prune.channels.structure import Alive, masked, sliced
 from edge.errors import BadModel, CheckFailed
@@ -48,13 +48,9 @@ def rebuild(model: Any, traced: Traced, alive: Alive) -> Any:
     return made
 
 
-def check(
-    model: Any, made: Any, traced: Traced, alive: Alive, inputs: Mapping[str, npt.NDArray[Any]] | None = None
-) -> float | None:
+def check(model: Any, made: Any, traced: Traced, alive: Alive) -> float | None:
     """The largest difference between the rebuilt model and the original with the dead channels masked, as a fraction
     of the largest output; None where a normalization over channels makes them differ by design.
-
-    `inputs` are [n, ...] by name; None draws some.
 
     Raises:
         CheckFailed: they differ by more than 1e-4.
@@ -62,21 +58,17 @@ def check(
     """
     if not traced.structure.exact:
         return None
-    feeds = _feeds(model, inputs)
+    feeds = drawn_inputs(model)
     weights: dict[Hashable, Any] = {id(weight): weight for weight in model.weights}
     before = {key: weight.numpy() for key, weight in weights.items()}
     try:
         for key, weight in weights.items():
             weight.assign(masked(traced.structure, key, before[key], alive))
-        expected = _outputs(model, feeds)
+        expected = outputs(model, feeds)
     finally:
         for key, weight in weights.items():
             weight.assign(before[key])
-    found = _outputs(made, feeds)
-    worst = max(
-        float(np.max(np.abs(one - other))) / (float(np.max(np.abs(one))) or 1.0)
-        for one, other in zip(expected, found, strict=True)
-    )
+    worst = difference(expected, outputs(made, feeds))
     if not worst <= TOLERANCE:
         raise CheckFailed(
             f"prune.channel: the smaller model differs from the masked original by {worst:.2g} of the largest output, "
@@ -88,14 +80,28 @@ def check(
 
 def _smaller(layer: Any, traced: Traced, alive: Alive) -> Any:
     """A new layer with the same settings, but for those that count channels."""
-    resizes = [resize for resize in traced.resizes if resize.layer is layer]
+
+    def resize(config: dict[str, Any]) -> None:
+        for entry in traced.resizes:
+            if entry.layer is layer:
+                left = int(np.count_nonzero(traced.structure.left(alive, entry.labels)))
+                _set(config, entry.path, entry.index, left)
+
+    return anew(layer, resize)
+
+
+def anew(layer: Any, change: Callable[[dict[str, Any]], None] = lambda config: None) -> Any:
+    """A layer made of the configuration of `layer` after `change`.
+
+    Raises:
+        BadModel: it cannot be made of its configuration.
+
+    """
     if type(layer).__name__ == "Lambda" and not layer.weights:
         return layer  # it has nothing to copy, and its function may not survive its configuration
     try:
         config = _unbuilt(layer.get_config())
-        for resize in resizes:
-            left = int(np.count_nonzero(traced.structure.left(alive, resize.labels)))
-            _set(config, resize.path, resize.index, left)
+        change(config)
         return type(layer).from_config(config)
     except (TypeError, ValueError, KeyError) as error:
         raise BadModel(
@@ -121,26 +127,3 @@ def _set(config: dict[str, Any], path: tuple[str, ...], index: int | None, value
         sizes = list(config[path[-1]])
         sizes[index] = value
         config[path[-1]] = tuple(sizes)
-
-
-def _feeds(model: Any, inputs: Mapping[str, npt.NDArray[Any]] | None) -> list[Any]:
-    names = [tensor.name for tensor in model.inputs]
-    if inputs is not None and set(names) <= set(inputs):
-        return [inputs[name] for name in names]
-    if inputs is not None and len(inputs) == len(names) == 1:
-        return list(inputs.values())
-    rng = np.random.default_rng(0)
-    drawn = []
-    for tensor in model.inputs:
-        shape = tuple(size or 1 for size in tensor.shape[1:])
-        integer = "int" in str(tensor.dtype)  # indices: 0 and 1 are in every table
-        drawn.append(rng.integers(0, 2, (4, *shape)) if integer else rng.normal(0, 1, (4, *shape)).astype(np.float32))
-    return drawn
-
-
-def _outputs(model: Any, feeds: list[Any]) -> list[npt.NDArray[Any]]:
-    import keras
-
-    arrays = [keras.ops.convert_to_tensor(array) for array in feeds]
-    made = model(keras.tree.pack_sequence_as(model.input, arrays), training=False)
-    return [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(made)]

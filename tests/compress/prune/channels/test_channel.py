@@ -152,6 +152,16 @@ def test_channels_without_importance_go_first():
     assert isinstance(pruned.model, keras.Model)
 
 
+def test_a_sequential_model_that_was_never_called():
+    import keras
+
+    layers = [keras.Input((6,), name="given"), keras.layers.Dense(32, name="wide"), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    pruned = prune_channels(model, ChannelPruning(0.5), examples(model))
+    assert pruned.left == {"wide": (16, 32)}
+    assert isinstance(pruned.model, keras.Sequential)
+
+
 def test_bn_scale_ranks_what_is_scaled_and_names_the_rest():
     model = make(residual_with_gate)
     pruned = prune_channels(model, ChannelPruning(0.7, "bn_scale", multiple=4))
