@@ -65,18 +65,22 @@ class WeightTransform(Protocol):
 
 
 class Objective(Protocol):
-    """A term of the loss beside the labels' own, such as the distance to a teacher.
+    """A term of the loss beside the labels' own, such as the distance to a teacher."""
 
-    Attributes:
-        weight: what its value is multiplied by.
-        target: the entry of each batch's inputs that it compares with; the model is not given it.
-        layer: the layer of the model whose output it compares; None is the model's own output.
+    @property
+    def weight(self) -> float:
+        """What its value is multiplied by."""
+        ...
 
-    """
+    @property
+    def target(self) -> str:
+        """The entry of each batch's inputs that it compares with; the model is not given it."""
+        ...
 
-    weight: float
-    target: str
-    layer: str | None
+    @property
+    def layer(self) -> str | None:
+        """The layer of the model whose output it compares; None is the model's own output."""
+        ...
 
     def begin(self, shape: tuple[int | None, ...], kind: "OutputKind") -> Sequence[Any]:
         """Variables of its own that are trained with the model, for a layer's or the model's output of this shape."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.artifact import Artifact
+from edge.artifact import Artifact, sha256_of
 from edge.errors import BadModel, CheckFailed, ProcessCrashed
 from edge.probe import environment
 from edge.report import Skipped
@@ -76,7 +76,9 @@ def make(
                 progress=lambda fraction, what: progress.at(fraction, f"{name}: {what}"),
             )  # fmt: skip
 
-        key = key_of(before.sha256, step.name, settings(step), task_sha256, recipe.seed, environment().versions)
+        # a teacher or a student that a pass reads is an input of it like the model
+        read = [sha256_of(path) for path in getattr(step, "reads", ())]
+        key = key_of(before.sha256, step.name, settings(step), read, task_sha256, recipe.seed, environment().versions)
         result = workspace.cached_pass(key, run_it)
         current = dataclasses.replace(result.artifact, steps=(*before.steps, *result.artifact.steps[-1:]))
         skipped = (*skipped, *(Skipped(f"{label(step)}: {s.what}", s.reason) for s in result.skipped))

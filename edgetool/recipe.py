@@ -158,8 +158,17 @@ def _one_pass(entry: Any, path: Path) -> Pass:
     if isinstance(entry, str):
         return pass_from_settings(entry, {})
     if isinstance(entry, dict) and isinstance(entry.get("name"), str):
-        return pass_from_settings(entry["name"], {key: value for key, value in entry.items() if key != "name"})
+        return pass_from_settings(entry["name"], {k: _files(k, v, path) for k, v in entry.items() if k != "name"})
     raise BadRecipe(f"{path.name}: {entry!r} is no pass", 'write "quantize.int8" or { name = "quantize.int8", … }')
+
+
+def _files(key: str, value: Any, path: Path) -> Any:
+    """The setting of a pass; models that it names are beside the recipe."""
+    if key == "student" and isinstance(value, str) and value:
+        return str(path.parent / value)
+    if key == "teachers" and isinstance(value, list):
+        return [str(path.parent / one) if isinstance(one, str) else one for one in value]
+    return value
 
 
 def _required(data: dict[str, Any], key: str, path: Path) -> str:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from edge.artifact import Artifact, sha256_of
-from edge.errors import BadInput, EnvironmentFailed
+from edge.errors import BadInput, CheckFailed, EnvironmentFailed
 from edge.report import from_plain
 from edgetool.passes.step import PassResult
 
 _MARK = ".edgetool"
+# Where a pass leaves an interrupted training, in the folder that it is given.
+KEPT = "interrupted"
 _OURS = ("work", "report.json", "report.html")
 
 
@@ -61,20 +63,29 @@ class Workspace:
                 return
 
     def cached_pass(self, key: str, make: Callable[[Path], PassResult]) -> PassResult:
-        """The finished result for `key`, or what `make(folder)` now makes, kept for the next time."""
+        """The finished result for `key`, or what `make(folder)` now makes, kept for the next time.
+
+        A training that was interrupted is kept in the folder, and the next `make` finds it there.
+        """
         done = self.work / key
         if (done / "result.json").is_file():
             return _read_result(done)
         making = self.work / f".making-{key}"
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir()
+        _empty_but_interrupted(making)
         try:
             result = make(making)
+            shutil.rmtree(making / KEPT, ignore_errors=True)
             plain = dataclasses.asdict(result)
             plain["artifact"]["path"] = result.artifact.path.relative_to(making).as_posix()
             (making / "result.json").write_text(json.dumps(plain))
+        except (BadInput, CheckFailed):
+            shutil.rmtree(making, ignore_errors=True)  # it would end the same from there
+            raise
         except BaseException:
-            shutil.rmtree(making, ignore_errors=True)
+            if (making / KEPT).is_dir():
+                _empty_but_interrupted(making)
+            else:
+                shutil.rmtree(making, ignore_errors=True)
             raise
         shutil.rmtree(done, ignore_errors=True)
         making.rename(done)
@@ -109,6 +120,15 @@ class Workspace:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _empty_but_interrupted(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != KEPT:
+            shutil.rmtree(path, ignore_errors=True)
+        elif not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -4,14 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-
 from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
-from edgetool.passes.recovery import loss_of
 from edgetool.passes.step import TRAINABLE, PassResult, label, needed, one_of, positive
 from edgetool.progress import At
-from edgetool.task import Task, batches
+from edgetool.task import Task
 
 if TYPE_CHECKING:
     from compress.prune.pruner import Pruner
@@ -54,21 +51,15 @@ class _Prune:
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
-        from compress.training import FineTune, fine_tune
+        from compress.training import FineTune, check_model
         from convert.load import describe, load_keras
+        from edgetool.passes.fitting import fit_task
 
         task = needed(task, self.name)
         model = load_keras(artifact.path, trust=trust)
-        size = min(self.batch_size, task.train.n)
-        summary = fine_tune(
-            model,
-            lambda epoch: batches(task.train, size, np.random.default_rng((seed, epoch)).permutation(task.train.n)),
-            task.train.n // size,
-            loss_of(task),
-            [self.pruner()],
-            FineTune(self.epochs, self.learning_rate, self.batch_size, seed),
-            lambda done, total, loss: progress(done / total, f"pruning, step {done} of {total}, loss {loss:.3f}"),
-        )
+        check_model(model)
+        settings = FineTune(self.epochs, self.learning_rate, self.batch_size, seed)
+        summary = fit_task(model, task, settings, workdir, progress, "pruning", transforms=[self.pruner()])
         path = workdir / "model.keras"
         model.save(path)
         made = replace(describe(path, trust=trust), steps=(*artifact.steps, label(self)))
