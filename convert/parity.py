@@ -48,6 +48,8 @@ TOLERANCES: dict[str, Tolerance] = {
     # model that lost its weights cannot do. Whether the accuracy suffices is the accuracy gate's to say.
     "dynamic": Tolerance(None, 3.0),
     "int8": Tolerance(None, 3.0),
+    # Rounded as int8, and trained in between: what training moves is not told from what rounding does.
+    "qat": Tolerance(None, 3.0),
     # int8 weights limit it as above; the 16-bit activations add next to nothing.
     "int16x8": Tolerance(None, 3.0),
     # Four bits: 24 dB at best.
