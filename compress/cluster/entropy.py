@@ -3,10 +3,11 @@
 Wiedemann et al., "DeepCABAC: a universal compression algorithm for deep neural networks", IEEE JSTSP 2020
 (arXiv:1907.11900): a weight w takes the value q that minimises h (w - q)^2 + lambda bits(q), where h is the diagonal of
 the Fisher information. Here lambda is not guessed: a kept weight lowers the error by about h w^2 and costs bits over a
-zero, so weights are kept by their gain per bit until the budget is spent (`keep_within`). The budget falls on the schedule of Zhu and Gupta while the net is trained; h is Adam's mean of squared
-gradients; a weight at zero goes on learning behind its mask and may come back (Guo et al., "Dynamic network surgery",
-NIPS 2016). Then kept weights share the values of a codebook (`codebook`) while the gradient goes straight through.
-All along the model learns from its labels and from itself as it was (Hinton et al., 2015, at temperature 1).
+zero, so weights are kept by their gain per bit until the budget is spent (`keep_within`). The budget falls on the
+schedule of Zhu and Gupta while the net is trained; h is Adam's mean of squared gradients; a weight at zero goes on
+learning behind its mask and may come back (Guo et al., "Dynamic network surgery", NIPS 2016). Then kept weights share
+the values of a codebook (`codebook`) while the gradient goes straight through. All along the model learns from its
+labels and from itself as it was (Hinton et al., 2015, at temperature 1).
 """
 
 import math

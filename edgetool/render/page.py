@@ -17,6 +17,7 @@ from edgetool.render.words import (
     scale_of,
     speed_words,
     status_words,
+    stored_words,
 )
 from edgetool.units import format_bytes
 
@@ -109,7 +110,7 @@ def _table(report: Report, everyone: tuple[Candidate, ...]) -> str:
         mark = ' class="chosen"' if row.id == report.chosen else ""
         cells = {
             "Size": format_bytes(row.size_bytes),
-            "Gzipped": format_bytes(row.gzip_bytes),
+            "In the bundle": stored_words(row),
             report.task.metric: accuracy_words(row.accuracy),
             "Drop": drop_words(row.drop),
             "p50": duration(None if speed is None else speed.p50_ms),
@@ -126,7 +127,7 @@ def _table(report: Report, everyone: tuple[Candidate, ...]) -> str:
     heads = (
         "Candidate",
         "Size",
-        "Gzipped",
+        "In the bundle",
         report.task.metric,
         "Drop",
         "p50, 1 thread",

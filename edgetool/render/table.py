@@ -4,7 +4,15 @@ from pathlib import Path
 
 from edge.report import Report
 from edgetool.choose import deciding
-from edgetool.render.words import accuracy_words, drop_words, duration, headline, speed_words, status_words
+from edgetool.render.words import (
+    accuracy_words,
+    drop_words,
+    duration,
+    headline,
+    speed_words,
+    status_words,
+    stored_words,
+)
 from edgetool.units import format_bytes
 
 
@@ -18,7 +26,7 @@ def print_report(report: Report, folder: Path) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=240)
     table = Table(title=f"{report.task.name}: {report.task.metric}", title_justify="left", box=None, pad_edge=False)
-    for heading in ("candidate", "size", "gzip"):
+    for heading in ("candidate", "size", "in bundle"):
         table.add_column(heading, justify="left" if heading == "candidate" else "right", no_wrap=True)
     for heading in (report.task.metric, "drop", "p50, 1 thread", "time over float32", "verdict"):
         table.add_column(heading)
@@ -27,7 +35,7 @@ def print_report(report: Report, folder: Path) -> None:
         table.add_row(
             row.id,
             format_bytes(row.size_bytes),
-            format_bytes(row.gzip_bytes),
+            stored_words(row),
             accuracy_words(row.accuracy),
             drop_words(row.drop),
             duration(None if speed is None else speed.p50_ms),

@@ -72,6 +72,11 @@ def status_words(candidate: Candidate, report: Report) -> str:
     return candidate.verdict.failed_limits[0] if candidate.verdict.failed_limits else "not chosen"
 
 
+def stored_words(candidate: Candidate) -> str:
+    """What its file takes inside a bundle."""
+    return NOT_MEASURED if candidate.stored_bytes is None else format_bytes(candidate.stored_bytes)
+
+
 def headline(report: Report) -> str:
     """One sentence: what ships and what it bought, or that nothing does."""
     if report.chosen is None:
@@ -82,6 +87,8 @@ def headline(report: Report) -> str:
         return f"{best.id} ships: nothing that was tried is proven better within the limits"
     size = f"{base.size_bytes / best.size_bytes:.2f} x smaller ({format_bytes(best.size_bytes)})"
     packed = f"{base.size_bytes / best.gzip_bytes:.2f} x gzipped"
+    if best.stored_bytes is not None:  # reports of before bundles were packed have none
+        packed = f"{base.size_bytes / best.stored_bytes:.2f} x in the bundle"
     speed = deciding(best)
     fast = "" if speed is None or speed.ratio is None else f", {speed.ratio:.2f} x the float32 time on one thread"
     return f"{best.id} ships: {size}, {packed}{fast}, drop {drop_words(best.drop)}"

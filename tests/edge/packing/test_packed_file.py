@@ -1,5 +1,6 @@
 """Packed models come back bit for bit; damaged ones are refused in bounded memory."""
 
+import lzma
 import tracemalloc
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.packing import constants, pack, unpack
-from edge.packing.packed_file import MAGIC
+from edge.packing.packed_file import _LITERALS, _START, MAGIC, _expanded
 
 DATA = Path(__file__).parent.parent / "data"
 FILES = ("tiny.tflite", "tiny_int8.tflite", "tiny.onnx")
@@ -111,6 +112,37 @@ def test_damage_is_an_error_in_one_line_or_harmless(file):
     for length in range(0, len(whole), 7):
         with pytest.raises(ValueError, match=r"."):
             unpack(whole[:length], 1 << 20)
+
+
+@pytest.mark.parametrize("density", [0.001, 0.05, 1.0])
+def test_damage_behind_lzma_is_an_error_in_one_line_or_harmless(one_constant, density):
+    """The head decides what is decoded: here it is changed and packed again, as an attacker would."""
+    model = one_constant(pruned((20, 30), density, np.array([-3, -1, 2, 5, 8], np.float32)))
+    whole = pack(model, "tflite")
+    magic, size, n_plain, n_packed, n_first = _START.unpack_from(whole)
+    body = whole[_START.size :]
+    plain = _expanded(body[1:n_packed], body[0], n_plain)
+    # A small dictionary, since preparing the default one takes the encoder longer than all the rest.
+    lc, lp, pb = _LITERALS[body[0]]
+    quick = [{"id": lzma.FILTER_LZMA1, "preset": 0, "dict_size": 1 << 16, "lc": lc, "lp": lp, "pb": pb}]
+    rng = np.random.default_rng(0)
+    changed = []
+    for position in rng.integers(0, n_plain, 60):
+        content = bytearray(plain)
+        content[position] ^= 1 << rng.integers(8)
+        packed = body[:1] + lzma.compress(bytes(content), lzma.FORMAT_RAW, filters=quick)
+        changed.append(_START.pack(magic, size, n_plain, len(packed), n_first) + packed + body[n_packed:])
+    errors = 0
+    tracemalloc.start()
+    for content in changed:
+        try:
+            assert len(unpack(content, 1 << 20)) == size
+        except ValueError as error:
+            errors += "\n" not in str(error)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert errors > 5
+    assert peak < 32 << 20
 
 
 def test_a_small_file_cannot_claim_much_memory():

@@ -1,5 +1,6 @@
 """The page: self-contained, escaped, honest about what was not measured."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,11 @@ import pytest
 from edge.errors import BadInput
 from edge.report import Report, Skipped, from_plain, to_json
 from edgetool.render.page import page, read_report, write_page
+from edgetool.render.words import headline
 from tests.edgetool.reports import candidate, drop, report
 
 
 def full() -> Report:
-    import dataclasses
-
     rows = (
         candidate("tflite-int8", 0.6, lost=drop(0.1, 0.4, "pass")),
         candidate("tflite-dynamic", 1.8, "slower", lost=drop(0, 0.2, "pass")),
@@ -39,6 +39,14 @@ def test_the_page_shows_every_candidate_and_what_ships() -> None:
     assert "tflite-int8 ships: 4.00 x smaller" in text
     assert "SHIPS" in text
     assert "Energy: not measured" in text
+
+
+def test_what_a_file_takes_in_the_bundle_is_shown() -> None:
+    packed = dataclasses.replace(candidate("packed", lost=drop(0.001, 0.004, "pass")), stored_bytes=12_345)
+    shown = report(packed, chosen="packed")
+    assert '<td data-label="In the bundle">12.3 kB</td>' in page(shown)
+    assert '<td data-label="In the bundle">not measured</td>' in page(shown)  # the baseline of an older report
+    assert "32.40 x in the bundle" in headline(shown)
 
 
 def test_nothing_ships() -> None:
