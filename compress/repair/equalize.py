@@ -4,6 +4,9 @@ Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Corre
 section 4.1. ReLU(s x) = s ReLU(x) for s > 0, so a channel may be divided by s_i behind the first layer and multiplied
 in front of the second without any change of the function; s_i = sqrt(r1_i / r2_i), equation 11, makes both ranges
 sqrt(r1_i r2_i). It serves quantizations with one scale a tensor most.
+
+A channel of weights near zero that is alive by its bias alone would get so small an s_i that b_i / s_i blows up the
+range of the activations (the paper absorbs biases for that): here no bias becomes larger than the layer's largest was.
 """
 
 from dataclasses import dataclass
@@ -65,12 +68,17 @@ def equalize(model: bytes, *, replace_relu6: bool = False) -> Repaired:
         why = "; ".join(sorted({entry.reason for entry in (*skipped, *reasons)})) or "it has no weights"
         raise CheckFailed(f"{NAME} has nothing to equalize: {why}", "leave the pass out, or try repair.adaround")
     kernels = {layer.name: kernel_of(parsed, layer) for layer in layers}
+    biases = {layer.name: constant(parsed, layer.bias).copy() for layer in layers if layer.bias >= 0}
+    largest = {name: float(np.abs(bias).max()) for name, bias in biases.items()}
     total = {pair.first.name: np.ones(_channels(kernels[pair.first.name]), np.float32) for pair in pairs}
     for _ in range(SWEEPS):
         moved = 0.0
         for pair in pairs:
             behind = np.abs(kernels[pair.first.name]).max(axis=2).ravel()
             factor = factors(behind, _front_ranges(kernels[pair.second.name], pair.second, len(behind)))
+            if largest.get(pair.first.name, 0) > 0:
+                factor = np.maximum(factor, np.abs(biases[pair.first.name]) / largest[pair.first.name])
+                biases[pair.first.name] /= factor
             kernels[pair.first.name] /= factor.reshape(kernels[pair.first.name].shape[:2])[..., None]
             kernels[pair.second.name] *= _in_front(factor, kernels[pair.second.name], pair.second)
             total[pair.first.name] *= factor
@@ -78,8 +86,8 @@ def equalize(model: bytes, *, replace_relu6: bool = False) -> Repaired:
         if moved < CONVERGED:
             break
     for layer in layers:
-        if layer.name in total and layer.bias >= 0:
-            put_constant(parsed, layer.bias, constant(parsed, layer.bias) / total[layer.name])
+        if layer.name in biases:
+            put_constant(parsed, layer.bias, biases[layer.name])
         put_kernel(parsed, layer, kernels[layer.name])
     for pair in pairs:
         if pair.first.activation == _RELU6:

@@ -43,6 +43,25 @@ def test_a_second_time_finds_nothing_to_move(uneven: bytes) -> None:
     assert max(equalize(equalize(uneven).model).figures.values()) < 1.01
 
 
+def test_a_channel_that_is_only_a_bias_does_not_blow_up() -> None:
+    import keras
+
+    from compress.quantize.litert_model import read_model
+    from compress.repair.litert_layers import constant, layers_of
+    from convert.to_litert import to_litert
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((6, 6, 2), name="image")
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="first")(image)
+    model = keras.Model(image, keras.layers.Conv2D(3, 1)(x))
+    kernel, _ = model.get_layer("first").get_weights()
+    kernel[..., 0] *= 1e-9
+    model.get_layer("first").set_weights([kernel, np.array([1, 2, 0.5, 0], np.float32)])
+    made = read_model(equalize(to_litert(model, "float32", None)).model)
+    first = layers_of(made)[0][0]
+    assert np.abs(constant(made, first.bias)).max() <= 2 * (1 + 1e-6)
+
+
 def test_what_cannot_be_equalized_is_named(uneven: bytes) -> None:
     reasons = {entry.reason for entry in equalize(uneven).skipped}
     assert "several operations read its output" in reasons
