@@ -12,7 +12,7 @@ import numpy as np
 def main(method: str, model: Path, data: Path, out: Path) -> None:
     """Write `out`."""
     from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_quantizer import quantizer, recipe
+    from ai_edge_quantizer import quantizer, recipe  # type: ignore[import-not-found]  # in the peer's environment only
 
     work = quantizer.Quantizer(str(model), getattr(recipe, method)())
     result = None

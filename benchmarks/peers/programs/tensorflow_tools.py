@@ -1,8 +1,8 @@
 """The LiteRT converter and tensorflow-model-optimization: METHOD MODEL.h5 DATA.npz OUT.tflite EPOCHS LEARNING_RATE.
 
 MODEL is of tf_keras, the only Keras that tfmot knows. Runs in the peer's environment. `float16`, `dynamic`, `int8`
-are the converter alone; `qat` trains with fake quantization; `prune50`, `prune80` and `prune90` train while weights
-of least magnitude become zero, then convert to int8; `finetune` trains and converts to int8 with nothing else: what
+are the converter alone; `qat` trains with fake quantization; `prune50` and `prune80` train while weights of
+least magnitude become zero, then convert to int8; `finetune` trains and converts to int8 with nothing else: what
 the training alone brings.
 """
 
@@ -69,4 +69,4 @@ def _converted(model: Any, method: str, calibration: Any) -> bytes:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(Path, sys.argv[2:5]), int(sys.argv[5]), float(sys.argv[6]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6]))
