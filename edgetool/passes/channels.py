@@ -1,4 +1,4 @@
-"""Channel pruning: the model becomes smaller, and is fine-tuned."""
+"""Channel pruning: Keras 3 models are fine-tuned afterwards, ONNX models are pruned as they are."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,11 +11,12 @@ from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
 from edge.report import Skipped
 from edgetool.passes.recovery import loss_of, recover
-from edgetool.passes.step import TRAINABLE, PassResult, label, needed, one_of, positive
+from edgetool.passes.step import TRAINABLE, PassResult, label, needed, one_of, positive, write_model
 from edgetool.progress import At
 from edgetool.task import Task, batches
 
 if TYPE_CHECKING:
+    from compress.prune.channels.channel import ChannelPruning
     from compress.training import FineTune
 
 # Molchanov et al. average the estimate over a part of an epoch; beyond a few thousand examples the order is stable.
@@ -26,15 +27,16 @@ TAYLOR_EXAMPLES, TAYLOR_BATCH = 4096, 64
 class ChannelPrune:
     """The least important channels go and the model is built anew without them; buys time and bytes.
 
-    `macs` is the fraction of the multiply-accumulates that may be left. The smaller model is fine-tuned
-    for `epochs` (0: not at all). `multiple`: every layer keeps a multiple of this many channels, and at least the
-    fraction `keep` of them. With `rounds` above 1 it is pruned in steps, with one epoch of fine-tuning between them.
+    `macs` is the fraction of the multiply-accumulates that may be left. `multiple`: every layer keeps a multiple of
+    this many channels, and at least the fraction `keep` of them. `auto` is taylor for Keras, l1 for ONNX. A Keras model
+    is pruned in `rounds`, with one epoch of fine-tuning between them, and is fine-tuned for `epochs` at the end (0: not
+    at all); an ONNX model is pruned at once and never trained.
     """
 
     name: ClassVar[str] = "prune.channel"
-    accepts: ClassVar[frozenset[Format]] = TRAINABLE
+    accepts: ClassVar[frozenset[Format]] = TRAINABLE | {"onnx"}
     macs: float = 0.5
-    importance: Literal["taylor", "l1", "bn_scale"] = "taylor"
+    importance: Literal["auto", "taylor", "l1", "bn_scale"] = "auto"
     multiple: int = 8
     keep: float = 0.125
     rounds: int = 1
@@ -43,7 +45,7 @@ class ChannelPrune:
     batch_size: int = 128
 
     def __post_init__(self) -> None:
-        one_of(self.name, "importance", self.importance, ("taylor", "l1", "bn_scale"))
+        one_of(self.name, "importance", self.importance, ("auto", "taylor", "l1", "bn_scale"))
         for key, value in (
             ("multiple", self.multiple),
             ("rounds", self.rounds),
@@ -59,15 +61,17 @@ class ChannelPrune:
             raise BadRecipe(f"{self.name}: epochs must be at least 0, not {self.epochs}")
 
     def produces(self, source: Format) -> Format:
-        return "keras"
+        return "onnx" if source == "onnx" else "keras"
 
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
-        from compress.prune.channels.channel import ChannelPruning, prune_channels
+        if artifact.format == "onnx":
+            return self._onnx(artifact, workdir, progress)
+        from compress.prune.channels.channel import prune_channels
         from convert.load import describe, load_keras
 
-        settings = ChannelPruning(self.macs, self.importance, self.multiple, self.keep)
+        settings = self._settings("taylor")
         if self.epochs or settings.importance == "taylor":
             task = needed(task, self.name)
         model = load_keras(artifact.path, trust=trust)
@@ -91,6 +95,26 @@ class ChannelPrune:
         model.save(path)
         made = replace(describe(path, trust=trust), steps=(*artifact.steps, label(self)))
         return PassResult(made, tuple(skipped.values()))
+
+    def _onnx(self, artifact: Artifact, workdir: Path, progress: At) -> PassResult:
+        from compress.prune.onnx_channels import prune_onnx
+        from convert.load import read_onnx
+
+        if self.importance == "taylor":
+            raise BadRecipe(
+                f"{self.name}: taylor needs gradients, which an ONNX model has not", 'set importance = "l1"'
+            )
+        progress(0.0, "pruning channels")
+        pruned = prune_onnx(read_onnx(artifact.path).SerializeToString(), self._settings("l1"))
+        untrained = Skipped("fine-tune", "an ONNX model cannot be trained; prune the Keras model to win accuracy back")
+        made = write_model(pruned.model, artifact, workdir, "onnx", label(self))
+        return PassResult(made, (*pruned.skipped, untrained))
+
+    def _settings(self, automatic: Literal["taylor", "l1"]) -> "ChannelPruning":
+        from compress.prune.channels.channel import ChannelPruning
+
+        importance = automatic if self.importance == "auto" else self.importance
+        return ChannelPruning(self.macs, importance, self.multiple, self.keep)
 
     def _tune(self, epochs: int, seed: int) -> "FineTune":
         from compress.training import FineTune

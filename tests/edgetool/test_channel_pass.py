@@ -65,6 +65,23 @@ def test_settings_out_of_range_are_refused(task: Task, tmp_path: Path) -> None:
         run(task, tmp_path, macs=0.01)
 
 
+def test_onnx_is_pruned_without_training(tmp_path: Path) -> None:
+    from convert.to_onnx import to_onnx
+
+    path = tmp_path / "whole.onnx"
+    path.write_bytes(to_onnx(load_keras(SOURCE.path, trust=False)))
+    source, step = describe(path), pass_from_settings("prune.channel", {"macs": 0.6})
+    result = step(source, None, tmp_path, seed=0, trust=False, progress=lambda *_: None)
+    made = result.artifact
+    assert result.skipped[-1].what == "fine-tune"
+    assert (made.format, made.steps) == ("onnx", ("prune.channel(macs=0.6)",))
+    assert made.path.stat().st_size < 0.8 * path.stat().st_size
+    with pytest.raises(BadRecipe, match="taylor needs gradients"):
+        pass_from_settings("prune.channel", {"importance": "taylor"})(
+            source, None, tmp_path, seed=0, trust=False, progress=lambda *_: None
+        )
+
+
 def test_a_fine_tune_that_diverges_or_ends_worse_is_taken_back(task: Task) -> None:
     model = load_keras(SOURCE.path, trust=False)
     before = model.get_weights()

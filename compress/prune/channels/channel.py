@@ -88,9 +88,7 @@ def prune_channels(
     structure = traced.structure
     everything = structure.everything()
     groups, left_alone = _prunable(model, structure, settings.importance)
-    if not groups:
-        reasons = "; ".join(f"{entry.what}: {entry.reason}" for entry in left_alone) or "no layer makes channels"
-        raise CheckFailed(f"{NAME}: no channel of this model can be pruned: {reasons}")
+    require_groups(groups, left_alone)
     scores = _scores(model, traced, groups, settings.importance, batches, loss)
 
     def macs_of(alive: Alive) -> float:
@@ -118,10 +116,25 @@ def _prunable(model: Any, structure: Structure, importance: Importance) -> tuple
     groups, skipped = structure.groups(), structure.left_alone()
     if importance != "bn_scale":
         return groups, skipped
-    scaled = is_scaled(structure, _values(model).__getitem__)
+    able, others = scaled_alone(structure, groups, _values(model).__getitem__)
+    return able, [*skipped, *others]
+
+
+def scaled_alone(
+    structure: Structure, groups: list[Group], weight: Callable[[Hashable], npt.NDArray[Any]]
+) -> tuple[list[Group], list[Skipped]]:
+    """The groups whose channels a batch normalization scales, and the others with the reason."""
+    scaled = is_scaled(structure, weight)
     able = [group for group in groups if scaled[group.classes].all()]
-    why = "no batch normalization scales its channels; importance = l1 or taylor can rank them"
-    return able, [*skipped, *(Skipped(group.name, why) for group in groups if group not in able)]
+    why = "no batch normalization scales its channels; another importance can rank them"
+    return able, [Skipped(group.name, why) for group in groups if group not in able]
+
+
+def require_groups(groups: list[Group], skipped: list[Skipped]) -> None:
+    """Raise CheckFailed where there is nothing to prune."""
+    if not groups:
+        reasons = "; ".join(f"{entry.what}: {entry.reason}" for entry in skipped) or "no layer makes channels"
+        raise CheckFailed(f"{NAME}: no channel of this model can be pruned: {reasons}")
 
 
 def _scores(
