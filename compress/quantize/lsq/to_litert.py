@@ -1,0 +1,302 @@
+"""A trained graph as a .tflite whose operations compute in integers, with float32 at both ends.
+
+Kernels and their prescriptions: https://ai.google.dev/edge/litert/models/quantization_spec. The flatbuffer is written
+here and not by TensorFlow's converter, which crashes on integer loops and chooses grids of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compress.quantize.litert_compact import write_model
+from compress.quantize.lsq.fake import all_grids
+from compress.quantize.lsq.graph import Graph, Loop, Node
+from compress.quantize.lsq.step_size import Grid, quantize
+
+# operation: its name in the schema, its options, and its version for int8 and for int16
+_OPERATIONS = {
+    "add": ("ADD", "AddOptions", 2, 4),
+    "cast": ("CAST", "CastOptions", 1, 1),
+    "dense": ("FULLY_CONNECTED", "FullyConnectedOptions", 5, 5),
+    "dequantize": ("DEQUANTIZE", "DequantizeOptions", 2, 3),
+    "fill": ("FILL", "FillOptions", 3, 3),
+    "gather": ("GATHER", "GatherOptions", 2, 4),
+    "gelu": ("GELU", "GeluOptions", 2, 2),
+    "less": ("LESS", "LessOptions", 1, 1),
+    "matmul": ("BATCH_MATMUL", "BatchMatMulOptions", 2, 3),
+    "mean": ("MEAN", "ReducerOptions", 2, 3),
+    "mul": ("MUL", "MulOptions", 2, 4),
+    "pack": ("PACK", "PackOptions", 1, 1),
+    "quantize": ("QUANTIZE", "QuantizeOptions", 2, 2),
+    "relu": ("RELU", None, 2, 3),
+    "requantize": ("QUANTIZE", "QuantizeOptions", 2, 2),
+    "reshape": ("RESHAPE", "ReshapeOptions", 1, 1),
+    "rsqrt": ("RSQRT", None, 2, 3),
+    "sigmoid": ("LOGISTIC", None, 2, 3),
+    "softmax": ("SOFTMAX", "SoftmaxOptions", 2, 3),
+    "sub": ("SUB", "SubOptions", 2, 5),
+    "tanh": ("TANH", None, 2, 3),
+    "transpose": ("TRANSPOSE", "TransposeOptions", 2, 4),
+    "update": ("DYNAMIC_UPDATE_SLICE", "DynamicUpdateSliceOptions", 1, 1),
+    "while": ("WHILE", "WhileOptions", 1, 1),
+}
+RELU, BOOL = 1, "BOOL"
+_TYPES = {"int8": "INT8", "int16": "INT16", "int32": "INT32", "float32": "FLOAT32", "bool": BOOL}
+
+
+def to_litert(graph: Graph, learned: Mapping[str, Grid], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """The .tflite of a graph with the signature `serving_default`; `inputs` and `outputs` name its tensors there."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    writer = _Writer(all_grids(graph, learned))
+    main = writer.subgraph("main")
+    fed, given = [], []
+    for name, shown in zip(graph.inputs, inputs, strict=True):
+        tensor = graph.tensors[name]
+        outer = main.tensor(shown, tensor.shape, "int32" if tensor.integer else "float32")
+        fed.append(outer)
+        if tensor.integer:
+            main.known[name] = outer
+        else:
+            main.operate("quantize", [outer], main.activation(name, tensor.shape))
+    main.run(graph)
+    for name, shown in zip(graph.outputs, outputs, strict=True):
+        outer = main.tensor(shown, graph.shape(name), "float32")
+        main.operate("dequantize", [main.known[name]], outer)
+        given.append(outer)
+    main.end(fed, given)
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+    signature.inputs = [_entry(name, index) for name, index in zip(inputs, fed, strict=True)]
+    signature.outputs = [_entry(name, index) for name, index in zip(outputs, given, strict=True)]
+    writer.model.signatureDefs = [signature]
+    return write_model(writer.model)
+
+
+def _entry(name: str, index: int) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name.encode(), index
+    return entry
+
+
+class _Writer:
+    """The model in the making: its buffers and operation codes, and the grids of all tensors."""
+
+    def __init__(self, grids: Mapping[str, Grid]) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self.schema, self.grids = schema, grids
+        self.model = schema.ModelT()
+        self.model.version, self.model.description = 3, b"edgetool quantize.lsq"
+        self.model.buffers, self.model.operatorCodes, self.model.subgraphs = [schema.BufferT()], [], []
+        self._codes: dict[tuple[str, int], int] = {}
+
+    def subgraph(self, name: str) -> "_Subgraph":
+        return _Subgraph(self, name)
+
+    def buffer(self, data: npt.NDArray[Any] | None) -> int:
+        buffer = self.schema.BufferT()
+        if data is not None:
+            buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        return len(self.model.buffers) - 1
+
+    def code(self, operation: str, version: int) -> int:
+        key = (operation, version)
+        if key not in self._codes:
+            code = self.schema.OperatorCodeT()
+            code.builtinCode = getattr(self.schema.BuiltinOperator, operation)
+            code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), version
+            self.model.operatorCodes.append(code)
+            self._codes[key] = len(self.model.operatorCodes) - 1
+        return self._codes[key]
+
+
+class _Subgraph:
+    """One subgraph: the main one, or the condition or body of a loop."""
+
+    def __init__(self, writer: _Writer, name: str) -> None:
+        self._writer, self._schema = writer, writer.schema
+        self.graph = writer.schema.SubGraphT()
+        self.graph.name, self.graph.tensors, self.graph.operators = name.encode(), [], []
+        writer.model.subgraphs.append(self.graph)
+        self.index = len(writer.model.subgraphs) - 1
+        self.known: dict[str, int] = {}
+
+    def tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: str,
+        grid: Grid | None = None,
+        data: npt.NDArray[Any] | None = None,
+    ) -> int:
+        made = self._schema.TensorT()
+        made.name, made.shape = name.encode(), np.asarray(shape, np.int32)
+        made.type = getattr(self._schema.TensorType, _TYPES[dtype])
+        made.buffer = self._writer.buffer(data)
+        if grid is not None:
+            made.quantization = self._schema.QuantizationParametersT()
+            made.quantization.scale = np.asarray([grid.scale], np.float32)
+            made.quantization.zeroPoint = np.asarray([grid.zero_point], np.int64)
+        self.graph.tensors.append(made)
+        return len(self.graph.tensors) - 1
+
+    def activation(self, name: str, shape: Sequence[int]) -> int:
+        """The integer tensor of an activation; the graph's operations find it by its name."""
+        grid = self._writer.grids[name]
+        self.known[name] = self.tensor(name, shape, f"int{grid.bits}", grid)
+        return self.known[name]
+
+    def constant(self, name: str, values: Any) -> int:
+        """Indices, shapes, axes."""
+        array = np.asarray(values, np.int32)
+        return self.tensor(name, array.shape, "int32", data=array)
+
+    def operate(self, kind: str, inputs: Sequence[int], output: int | Sequence[int], **options: Any) -> None:
+        name, kinds, narrow, wide = _OPERATIONS[kind]
+        outputs = [output] if isinstance(output, int) else list(output)
+        made = self._schema.OperatorT()
+        sixteen = self.graph.tensors[outputs[0]].type == self._schema.TensorType.INT16
+        made.opcodeIndex = self._writer.code(name, wide if sixteen else narrow)
+        made.inputs, made.outputs = np.asarray(inputs, np.int32), np.asarray(outputs, np.int32)
+        if kinds is not None:
+            made.builtinOptionsType = getattr(self._schema.BuiltinOptions, kinds)
+            made.builtinOptions = getattr(self._schema, f"{kinds}T")()
+            for option, value in options.items():
+                setattr(made.builtinOptions, option, value)
+        self.graph.operators.append(made)
+
+    def run(self, graph: Graph) -> None:
+        """All operations of a graph."""
+        for node in graph.nodes:
+            if node.loop is None:
+                self._node(node, graph)
+            else:
+                self._loop(node, node.loop, graph)
+
+    def end(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        self.graph.inputs, self.graph.outputs = np.asarray(inputs, np.int32), np.asarray(outputs, np.int32)
+
+    def _node(self, node: Node, graph: Graph) -> None:
+        name, given = node.output, node.attributes
+        inputs = [self._given(one, node, graph) for one in node.inputs]
+        output = self.activation(name, graph.shape(name))
+        options: dict[str, Any] = {}
+        if node.kind == "dense":
+            inputs += [-1] * (3 - len(inputs))
+            options = {"keepNumDims": True, "fusedActivationFunction": RELU if given.get("relu") else 0}
+        elif node.kind == "gather":
+            inputs.reverse()
+            options = {"axis": 0}
+        elif node.kind == "matmul":
+            options = {"adjX": False, "adjY": given["transpose_y"], "asymmetricQuantizeInputs": False}
+        elif node.kind == "mean":
+            inputs.append(self.constant(f"{name}/axis", [given["axis"]]))
+            options = {"keepDims": given["keepdims"]}
+        elif node.kind == "reshape":
+            inputs.append(self.constant(f"{name}/shape", [1, *given["to"]]))
+            options = {"newShape": np.asarray([1, *given["to"]], np.int32)}
+        elif node.kind == "softmax":
+            options = {"beta": 1.0}
+        elif node.kind == "transpose":
+            inputs.append(self.constant(f"{name}/order", given["order"]))
+        elif node.kind in ("add", "sub"):
+            options = {"potScaleInt16": False}
+        self.operate(node.kind, inputs, output, **options)
+
+    def _given(self, name: str, node: Node, graph: Graph) -> int:
+        """The index of an input of an operation; weights are quantized and written where they are met."""
+        if name in self.known:
+            return self.known[name]
+        weight = graph.weights[name]
+        values = np.asarray(weight.read(), np.float32).reshape(weight.shape)
+        if weight.role == "bias":
+            # accumulators hold products: their step is the product of the steps
+            x, kernel = (self._writer.grids[one] for one in node.inputs[:2])
+            step = float(np.float32(x.scale)) * float(np.float32(kernel.scale))
+            grid = Grid(step, 0, 32)
+            made = self.tensor(name, weight.shape, "int32", grid, quantize(values, grid))
+        else:
+            grid = self._writer.grids[name]
+            integers = quantize(values, grid).astype(np.int8)
+            if weight.role == "kernel":
+                integers = integers.T  # LiteRT keeps a row for each output
+            made = self.tensor(name, integers.shape, "int8", grid, integers)
+        self.known[name] = made
+        return made
+
+    def _loop(self, node: Node, loop: Loop, graph: Graph) -> None:
+        """WHILE: the step, the sequences, the states and what is given go around; frames are gathered by the step."""
+        steps, body = graph.shape(node.inputs[0])[1], loop.body
+        result = graph.tensors[node.output]
+        carried: list[tuple[str, tuple[int, ...], Grid | None]] = [("step", (), None)]
+        carried += [(f"{name}/all", graph.shape(name), self._writer.grids[name]) for name in node.inputs]
+        carried += [(name, body.shape(name), self._writer.grids[name]) for name in loop.states]
+        if loop.every_step:
+            carried.append((f"{node.output}/kept", result.shape, self._writer.grids[node.output]))
+        start = [self.constant(f"{node.output}/start", 0), *(self.known[name] for name in node.inputs)]
+        for name, shape, grid in carried[1 + len(node.inputs) :]:
+            start.append(self._zeros(f"{name}/zeros", shape, grid))
+        condition = self._writer.subgraph(f"{node.output}/condition")
+        inputs = condition._carried(carried)  # noqa: SLF001 - the same class
+        limit = condition.constant("steps", steps)
+        more = condition.tensor("more", (), "bool")
+        condition.operate("less", [inputs[0], limit], more)
+        condition.end(inputs, [more])
+        inner = self._writer.subgraph(f"{node.output}/body")
+        inner._body(node, loop, carried, result.shape)  # noqa: SLF001 - as above
+        ends = [self.tensor(f"{node.output}/{name}/end", shape, _dtype(grid), grid) for name, shape, grid in carried]
+        self.operate("while", start, ends, condSubgraphIndex=condition.index, bodySubgraphIndex=inner.index)
+        first_state = 1 + len(node.inputs)
+        last = ends[-1] if loop.every_step else ends[first_state + loop.following.index(loop.emitted)]
+        self.known[node.output] = last
+
+    def _body(
+        self,
+        node: Node,
+        loop: Loop,
+        carried: Sequence[tuple[str, tuple[int, ...], Grid | None]],
+        result: tuple[int, ...],
+    ) -> None:
+        body = loop.body
+        inputs = self._carried(carried)
+        step, states = inputs[0], inputs[1 + len(node.inputs) :]
+        self.known |= dict(zip(loop.states, states, strict=False))
+        for name, sequence in zip(loop.frames, inputs[1:], strict=False):
+            frame = self.activation(name, body.shape(name))
+            self.operate("gather", [sequence, step], frame, axis=1)
+        self.run(body)
+        following = self.tensor("step/next", (), "int32")
+        self.operate("add", [step, self.constant("one", 1)], following, potScaleInt16=False)
+        outputs = [following, *inputs[1 : 1 + len(node.inputs)], *(self.known[name] for name in loop.following)]
+        if loop.every_step:
+            name, shape, grid = carried[-1]
+            row = self.tensor(f"{name}/row", (1, 1, *result[2:]), _dtype(grid), grid)
+            self.operate("reshape", [self.known[loop.emitted], self.constant("row", (1, 1, *result[2:]))], row)
+            zero = self.constant("zero", 0)
+            place = self.tensor("place", (len(shape),), "int32")
+            self.operate("pack", [zero, step, *[zero] * (len(shape) - 2)], place, valuesCount=len(shape), axis=0)
+            kept = self.tensor(f"{name}/next", shape, _dtype(grid), grid)
+            self.operate("update", [inputs[-1], row, place], kept)
+            outputs.append(kept)
+        self.end(inputs, outputs)
+
+    def _carried(self, carried: Sequence[tuple[str, tuple[int, ...], Grid | None]]) -> list[int]:
+        return [self.tensor(name, shape, _dtype(grid), grid) for name, shape, grid in carried]
+
+    def _zeros(self, name: str, shape: tuple[int, ...], grid: Grid | None) -> int:
+        assert grid is not None, "the states and what is kept lie on grids"
+        dtype = _dtype(grid)
+        value = self.tensor(f"{name}/value", (), dtype, grid, np.asarray(grid.zero_point, dtype))
+        made = self.tensor(name, shape, dtype, grid)
+        self.operate("fill", [self.constant(f"{name}/shape", shape), value], made)
+        return made
+
+
+def _dtype(grid: Grid | None) -> str:
+    return "int32" if grid is None else f"int{grid.bits}"
