@@ -36,7 +36,7 @@ def narrow(model: Any, width: float, seed: int = 0) -> Any:
     inner = [layer.name for layer in model.layers if hasattr(layer, "layers")]
     if inner:
         raise BadModel(f"{inner[0]!r} is a model within the model, which cannot be made narrower", "name a student")
-    last = _making_outputs(model)
+    last = making_outputs(model)
 
     def copy(layer: Any) -> Any:
         config = layer.get_config()
@@ -53,7 +53,7 @@ def narrow(model: Any, width: float, seed: int = 0) -> Any:
         raise BadModel(f"model {model.name!r} cannot be made {width:g} as wide: {first}", "name a student") from error
 
 
-def _making_outputs(model: Any) -> set[str]:
+def making_outputs(model: Any) -> set[str]:
     """The layers with channels from which a path leads to an output without another such layer."""
     found: set[str] = set()
     waiting, seen = list(model.outputs), set()

@@ -14,6 +14,7 @@ from edgetool.passes.conversions import ConvertLiteRT, ConvertONNX
 from edgetool.passes.distillation import DistillHints, DistillLogits, DistillRelational
 from edgetool.passes.entropy import EntropyCluster
 from edgetool.passes.int4 import Int4
+from edgetool.passes.joint import Joint
 from edgetool.passes.lowrank import LowRankSVD
 from edgetool.passes.post_training import Dynamic, Float16, Int8, Int16x8
 from edgetool.passes.pruning import BlockPrune, MagnitudePrune, NMPrune
@@ -42,6 +43,7 @@ PASSES: dict[str, type[Any]] = {
         DistillLogits,
         DistillHints,
         DistillRelational,
+        Joint,
         ChannelPrune,
         LowRankSVD,
         EntropyCluster,
@@ -62,8 +64,11 @@ def pass_from_settings(name: str, given: dict[str, Any]) -> Pass:
             raise UnknownName(f"setting of {name}", key, fields)
         default = fields[key].default
         if isinstance(default, tuple):
-            if not isinstance(value, (list, tuple)) or not all(isinstance(entry, str) for entry in value):
-                raise BadRecipe(f"{name}: {key} must be a list of texts, not {value!r}")
+            entries: type[Any] = dict if key in getattr(PASSES[name], "parts", ()) else str
+            if not isinstance(value, (list, tuple)) or not all(isinstance(entry, entries) for entry in value):
+                raise BadRecipe(
+                    f"{name}: {key} must be a list of {'texts' if entries is str else 'tables'}, not {value!r}"
+                )
             given = {**given, key: tuple(value)}
             continue
         kind = float if isinstance(default, float) else type(default)

@@ -32,7 +32,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class _Distill:
+class Distill:
     """`teachers`: model files of any format; none is the model that came in.
 
     `student`: a .keras file; none is the model that came in with `width` times the channels, untrained (1.0: itself).
@@ -85,7 +85,7 @@ class _Distill:
         from edgetool.workspace import KEPT
 
         task = needed(task, self.name)
-        student = self._student(artifact, seed, trust)
+        student = self.learner(artifact, seed, trust)
         check_model(student)
         teachers = tuple(Path(name) for name in self.teachers) or (artifact.path,)
         objective, targets = self.objective(Asked(student, teachers, task, workdir / KEPT, seed, trust, progress))
@@ -98,7 +98,8 @@ class _Distill:
         student.save(path)
         return PassResult(replace(describe(path, trust=trust), steps=(*artifact.steps, label(self))))
 
-    def _student(self, artifact: Artifact, seed: int, trust: bool) -> Any:
+    def learner(self, artifact: Artifact, seed: int, trust: bool) -> Any:
+        """The model that is trained."""
         from compress.distill.narrow import narrow
         from convert.load import load_keras
 
@@ -109,7 +110,7 @@ class _Distill:
 
 
 @dataclass(frozen=True)
-class DistillLogits(_Distill):
+class DistillLogits(Distill):
     """A smaller model learns the softened outputs of its teachers; buys time and bytes by its size."""
 
     name: ClassVar[str] = "distill.logits"
@@ -137,7 +138,7 @@ class DistillLogits(_Distill):
 
 
 @dataclass(frozen=True)
-class DistillHints(_Distill):
+class DistillHints(Distill):
     """A layer of a smaller model learns what a layer of its teacher gives; buys time and bytes by its size.
 
     `layer` of the (Keras) teacher; `student_layer` where the student's has another name.
@@ -162,7 +163,7 @@ class DistillHints(_Distill):
 
 
 @dataclass(frozen=True)
-class DistillRelational(_Distill):
+class DistillRelational(Distill):
     """Embeddings of a smaller model lie to one another as its teacher's do; buys time and bytes by its size.
 
     `layer` is the embedding of a Keras teacher and of the student (`student_layer` where it has another name).

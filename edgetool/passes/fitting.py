@@ -31,10 +31,12 @@ def fit_task(
     objectives: Sequence["Objective"] = (),
     targets: Mapping[str, Any] | None = None,
     label_weight: float = 1.0,
+    start_counts: bool = True,
 ) -> "FitSummary":
     """Train a Keras model in place on `train`. A fit of the same folder that was interrupted goes on.
 
-    `targets` are what the objectives compare with, by name: an array [n, ...] in the order of `train`.
+    `targets` are what the objectives compare with, by name: an array [n, ...] in the order of `train`. Where a part
+    starts anew, the start does not count as something to lose.
 
     Raises:
         CheckFailed: the fit diverged: a loss or weight that is not finite, or `val` worse than before (with
@@ -66,7 +68,7 @@ def fit_task(
         checkpoint=workdir / KEPT,
     )
     end = goodness(model, task)
-    if not end >= start - (MOST_LOST * abs(start) if transforms else 0):
+    if start_counts and not end >= start - (MOST_LOST * abs(start) if transforms else 0):
         model.set_weights(before)
         raise CheckFailed(
             f"{doing}: {task.metric.name} on val went from {abs(start):.4g} to {abs(end):.4g}; the weights before it "

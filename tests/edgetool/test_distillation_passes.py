@@ -61,7 +61,7 @@ def test_every_format_teaches_the_same_and_is_asked_once(source, task, tmp_path)
     assert isinstance(again, np.memmap)
     assert not asked
     assert len(list(tmp_path.glob("teacher-*.npy"))) == 3
-    with pytest.raises(BadModel, match="no layers to ask"):
+    with pytest.raises(BadModel, match="no layers to take hints from"):
         teacher_says(file, task, tmp_path, lambda *_: None, layer="dense")
 
 
