@@ -1,7 +1,10 @@
 """What crosses the bridge between Keras 3 and tf_keras: every model of keras.applications and the reference models.
 
-python -m benchmarks.bridge [--slice] [DATA]     --slice: one application and the recipes' models, seconds, for CI
-python -m benchmarks.bridge --table              the table of docs/bridge.md from the results, on stdout
+python -m benchmarks.bridge [--slice] [--resume LOG] [DATA]
+python -m benchmarks.bridge --table      the table of docs/bridge.md from the results, on stdout
+
+--slice: one application and the recipes' models, seconds, for CI. --resume: the models that crossed in the output of
+a run that was cut off are not measured again.
 
 Each model is built with weights=None at the smallest input it takes, in a process of its own, crosses to tf_keras and
 back, and is compared before its final softmax on inputs that spread its outputs (convert/bridge/equality.py). An
@@ -130,6 +133,16 @@ def in_own_process(source: Source) -> dict[str, Any]:
     return result
 
 
+def finished(log: Path) -> dict[str, dict[str, Any]]:
+    """The models that crossed in the output of an earlier run, by group and name."""
+    found = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        name, _, rest = line.partition(" ")
+        if "." in name and rest.lstrip().startswith("{") and '"error_back"' in rest:
+            found[name] = json.loads(rest)
+    return found
+
+
 def figures_of(source: Source, result: dict[str, Any]) -> Iterator[Figure]:
     """The figures of one model: the error each way (None where it did not cross) and how far its outputs spread."""
     name = f"{source.group}.{source.name}"
@@ -171,13 +184,17 @@ def main(arguments: list[str]) -> None:
         return
     small = "--slice" in arguments
     given = [argument for argument in arguments if argument != "--slice"]
+    known: dict[str, dict[str, Any]] = {}
+    if given[:1] == ["--resume"]:
+        known, given = finished(Path(given[1])), given[2:]
     data = Path(given[0] if given else os.environ.get("EDGETOOL_DATA") or RECIPES.parents[2] / "shared" / "data")
     chosen = [s for s in sources(data) if not small or s.group == "recipes" or s.name == "MobileNetV3Small"]
     figures: list[Figure] = []
     crossed = dict.fromkeys((source.group for source in chosen), 0)
     for source in chosen:
-        result = in_own_process(source)
-        print(f"{source.group}.{source.name:24} {json.dumps(result)}", flush=True)
+        name = f"{source.group}.{source.name}"
+        result = known.get(name) or in_own_process(source)
+        print(f"{name:40} {json.dumps(result)}", flush=True)
         found = list(figures_of(source, result))
         crossed[source.group] += found[0].met
         figures += found
