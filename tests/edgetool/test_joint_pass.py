@@ -7,7 +7,7 @@ from convert.load import describe, load_keras
 from edge.errors import BadRecipe, UnknownName
 from edgetool.conversion_worker import load_source
 from edgetool.judge import run_on
-from edgetool.passes import PASSES, pass_from_settings
+from edgetool.passes import pass_from_settings
 from edgetool.passes.joint import prepare
 from edgetool.recipe import TaskSource
 from tests.conftest import REPOSITORY
@@ -44,7 +44,6 @@ def test_pruning_and_distillation_in_one_fit(source, task, tmp_path):
     assert any("biases" in entry.what for entry in result.skipped)
 
 
-@pytest.mark.skipif("quantize.lsq" not in PASSES, reason="quantize.lsq is not in the table yet")
 def test_pruning_int8_and_distillation_in_one_fit(source, task, tmp_path):
     transforms = [PRUNE, {"name": "quantize.lsq", "samples": 64}]
     step, result = run({"transforms": transforms, "losses": [LOGITS]}, source, task, tmp_path)
@@ -77,6 +76,7 @@ def test_frozen_layers_stay_and_a_new_head_starts_anew(source, task, tmp_path):
         ({"losses": [{"temperature": 2.0}]}, BadRecipe, "has no name"),
         ({"transforms": ["prune.magnitude"]}, BadRecipe, "list of tables"),
         ({"transforms": [{**PRUNE, "epochs": 3}]}, BadRecipe, r"epochs of prune\.magnitude belongs to the fit"),
+        ({"transforms": [{"name": "quantize.lsq"}, PRUNE]}, BadRecipe, "rounds what the other transforms leave"),
         ({"transforms": [{**PRUNE, "sparsety": 0.3}]}, UnknownName, "sparsety"),
     ],
 )
