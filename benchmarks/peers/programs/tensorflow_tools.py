@@ -25,9 +25,9 @@ def main(method: str, model: Path, data: Path, out: Path, epochs: int, rate: flo
     loaded = tf_keras.models.load_model(model, compile=False)
     with np.load(data) as archive:
         calibration, images, labels = archive["calibration"], archive["x"], archive["y"]
+    steps = max(1, epochs * (len(images) // BATCH))
 
     def fit(trained: Any, callbacks: list[Any]) -> None:
-        steps = epochs * (len(images) // BATCH)
         trained.compile(
             tf_keras.optimizers.Adam(tf_keras.optimizers.schedules.CosineDecay(rate, steps)),
             tf_keras.losses.SparseCategoricalCrossentropy(),
@@ -38,7 +38,6 @@ def main(method: str, model: Path, data: Path, out: Path, epochs: int, rate: flo
         loaded = tfmot.quantization.keras.quantize_model(loaded)
         fit(loaded, [])
     elif method.startswith("prune"):
-        steps = epochs * (len(images) // BATCH)
         schedule = tfmot.sparsity.keras.PolynomialDecay(
             0.0, int(method.removeprefix("prune")) / 100, 0, max(1, int(0.7 * steps)), frequency=max(1, steps // 50)
         )
