@@ -50,6 +50,7 @@ TOLERANCES: dict[str, Tolerance] = {
     "int8": Tolerance(None, 3.0),
     # Rounded as int8, and trained in between: what training moves is not told from what rounding does.
     "qat": Tolerance(None, 3.0),
+    "lsq": Tolerance(None, 3.0),
     # int8 weights limit it as above; the 16-bit activations add next to nothing.
     "int16x8": Tolerance(None, 3.0),
     # Four bits: 24 dB at best.
