@@ -34,7 +34,15 @@ QUICK = Settings(blocks=2, block_seconds=0.005, max_warmup_seconds=0.05)
 
 
 def compare(
-    name: str, methods: Sequence[Method], out: Path, training: tuple[int, float] | None, resnet_epochs: int, quick: bool
+    name: str,
+    methods: Sequence[Method],
+    out: Path,
+    training: tuple[int, float] | None,
+    resnet_epochs: int,
+    examples: int | None,
+    settings: Settings | None,
+    *,
+    here: bool,
 ) -> tuple[list[Judged], list[Skipped], dict[tuple[str, str], Outside]]:
     """One model: our files and the peers' made, judged, and held against each other."""
     recipe = recipe_of(name, resnet_epochs)
@@ -53,15 +61,14 @@ def compare(
         print(f"{name}: {method.id}", file=sys.stderr, flush=True)
         try:
             if not path.is_file():
-                python = Path(sys.executable) if quick else python_of(method.environment, out)
+                python = Path(sys.executable) if here else python_of(method.environment, out)
                 write_file(method, python, given.files[method.takes], given.data, path, training or (0, 0.0))
         except RuntimeError as error:
             skipped.append(Skipped(method.id, str(error)))
             continue
         files.append(File(method.id, method.peer, path, method.gives))
-    test = held_out(ours.task, 100 if quick else None)
-    judged, failed, raced = judge(files, floats, test, QUICK if quick else Settings())
-    print(f"{name}: raced in {raced.conditions.seconds:.0f} s", file=sys.stderr, flush=True)
+    test = held_out(ours.task, examples)
+    judged, failed = judge(files, floats, test, settings, out / "outputs" / name)
     return judged, [*skipped, *failed], peers_outside(judged, test)
 
 
@@ -82,7 +89,8 @@ def figures(
             result.append(Figure(f"{name}.time", "reported", one.time, "of float32", one.time_ci95, True))
     result += [Figure(f"{model}.{one.what}: {one.reason}", "made", None, "", None, False) for one in skipped]
     for cost in COSTS:
-        count = sum(1 for _, kind in found if kind == cost)
+        known = cost != "time" or any(one.launches for one in judged)
+        count = sum(1 for _, kind in found if kind == cost) if known else None
         result.append(Figure(f"{model}.peers_outside.{cost}", "== 0", count, "files", None, count == 0))
     for (peer, cost), lack in found.items():
         name = f"{model}.{peer}.outside.{cost}"
@@ -119,6 +127,8 @@ def main() -> int:
     parser.add_argument("--post-training", action="store_true")
     parser.add_argument("--epochs", type=int, default=1, help="of peers that train")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--test-examples", type=int, help="only the first ones")
+    parser.add_argument("--no-race", action="store_true", help="no time is measured")
     parser.add_argument("--resnet-epochs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--slice", action="store_true")
@@ -126,10 +136,14 @@ def main() -> int:
     wanted = SLICE if options.slice else options.methods
     methods = [one for one in METHODS if not wanted or one.id in wanted or one.peer in wanted]
     training = None if options.post_training else (options.epochs, options.learning_rate)
+    examples = 100 if options.slice else options.test_examples
+    settings = QUICK if options.slice else None if options.no_race else Settings()
     all_figures: list[Figure] = []
     outside = 0
     for name in ("slice",) if options.slice else options.models:
-        judged, skipped, found = compare(name, methods, options.out, training, options.resnet_epochs, options.slice)
+        judged, skipped, found = compare(
+            name, methods, options.out, training, options.resnet_epochs, examples, settings, here=options.slice
+        )
         print(f"\n{name}\n\n{table(judged, found)}\n", flush=True)
         for one in skipped:
             print(f"not made: {one.what}: {one.reason}", flush=True)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from benchmarks.peers.front import Comparison, Outside, outside
 from benchmarks.peers.models import all_of
-from edge.artifact import gzip_bytes
+from edge.artifact import gzip_bytes, sha256_of
 from edge.errors import EdgetoolError
 from edge.report import Interval, Skipped
 from edge.runtime_process import RuntimeProcess
@@ -21,7 +21,7 @@ from edgetool.judge import BATCH
 from edgetool.metrics import Metric
 from edgetool.task import Task
 from edgetool.verify import accuracy_gate, speed_gate
-from edgetool.verify.race import Entry, RaceResult, Settings, race
+from edgetool.verify.race import Entry, Settings, race
 
 COSTS = ("bytes", "gzip", "time")
 
@@ -69,14 +69,17 @@ class Judged:
 
 
 def judge(
-    files: Sequence[File], floats: Mapping[str, str], test: HeldOut, settings: Settings
-) -> tuple[list[Judged], list[Skipped], RaceResult]:
-    """Every file that runs, those that do not, and the race. `floats` is the id of the float32 file by format."""
+    files: Sequence[File], floats: Mapping[str, str], test: HeldOut, settings: Settings | None, kept: Path
+) -> tuple[list[Judged], list[Skipped]]:
+    """Every file that runs, and those that do not. `floats` is the id of the float32 file by format.
+
+    No time is measured without `settings`. Outputs are kept in the folder `kept` by the hash of their file.
+    """
     ran: dict[str, npt.NDArray[Any]] = {}
     failed: list[Skipped] = []
     for file in files:
         try:
-            ran[file.id] = _outputs(file, test.inputs)
+            ran[file.id] = _outputs(file, test.inputs, kept)
         except EdgetoolError as error:
             failed.append(Skipped(file.id, error.message))
     alive = [file for file in files if file.id in ran]
@@ -87,12 +90,14 @@ def judge(
         )
         for file in alive
     ]  # fmt: skip
-    raced = race(entries, settings, progress=_say)
+    raced = None if settings is None else race(entries, settings, progress=_say)
+    if raced is not None:
+        print(f"raced in {raced.conditions.seconds:.0f} s", file=sys.stderr, flush=True)
     judged = []
     for file in alive:
         value, ci95 = accuracy_gate.interval(test.metric, ran[file.id], test.labels, test.groups)
-        row = raced.rows[file.id]
-        seconds = raced.launches[file.id].seconds if file.id in raced.launches else ()
+        row = None if raced is None else raced.rows[file.id]
+        seconds = raced.launches[file.id].seconds if raced is not None and file.id in raced.launches else ()
         if isinstance(row, Skipped):
             failed.append(row)
         measured = None if isinstance(row, Skipped) else row
@@ -141,14 +146,21 @@ def _cost(cost: str, one: Judged, peer: Judged) -> tuple[float, Interval] | None
     return exact, (exact, exact)
 
 
-def _outputs(file: File, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _outputs(file: File, inputs: npt.NDArray[Any], kept: Path) -> npt.NDArray[Any]:
+    path = kept / f"{sha256_of(file.path)}-{len(inputs)}.npy"
+    if path.is_file():
+        found: npt.NDArray[Any] = np.load(path)
+        return found
     parts = []
     with RuntimeProcess() as process:
         loaded = process.load(file.path, file.format)
         for start in range(0, len(inputs), BATCH):
             answer = process.predict({loaded.inputs[0].name: inputs[start : start + BATCH]})
             parts.append(answer[loaded.outputs[0].name])
-    return np.concatenate(parts)
+    kept.mkdir(parents=True, exist_ok=True)
+    outputs = np.concatenate(parts)
+    np.save(path, outputs)
+    return outputs
 
 
 _said = itertools.count()

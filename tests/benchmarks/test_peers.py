@@ -80,7 +80,7 @@ def test_what_is_not_made_and_what_lies_outside_are_figures_not_met():
         "m.olive.static: no wheel": (None, False),
         "m.peers_outside.bytes": (0, True),
         "m.peers_outside.gzip": (0, True),
-        "m.peers_outside.time": (1, False),
+        "m.peers_outside.time": (None, False),
         "m.nncf.default.outside.time.gap: ours.a": (1.0, False),
         "m.nncf.default.outside.time.ratio: ours.b": (2.0, False),
     }
