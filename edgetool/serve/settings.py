@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from edge.delegates import DEFAULT
 from edge.errors import BadRecipe
 
+MAX_WORKERS = 64
+
 
 @dataclass(frozen=True)
 class Settings:
