@@ -1,7 +1,8 @@
 """LeNet-300-100 and LeNet-5 on Fashion-MNIST by the pass cluster.entropy: what they take in a bundle, and the drop.
 
 python -m benchmarks.deep_compression [--seeds N] [--net NAME]... [--slice]
-    about 3 minutes of one processor a seed for LeNet-300-100, about 20 for LeNet-5; writes results/deep_compression.json.
+    about 3 minutes of one processor a seed for LeNet-300-100, about 20 for LeNet-5;
+    writes results/deep_compression.json.
     --slice: 4,000 images and two epochs, to see that it runs (30 s); nothing is written.
     With --net the figures of the other net stay as they were.
 
@@ -39,7 +40,10 @@ GOAL = 60.0
 
 @dataclass(frozen=True)
 class Net:
-    """One net with how long it is trained and how small it is made; tried on the validation images with seed 0."""
+    """One net with how long it is trained and how small it is made.
+
+    12 epochs at a ratio of 64 cost LeNet-300-100 0.4 points on the validation images; more epochs are more of the same.
+    """
 
     epochs: int
     fine_tune_epochs: int
