@@ -1,11 +1,15 @@
 """Repair before post-training int8: what equalization, AdaRound and bias correction win back.
 
-python -m benchmarks.repair [--slice] [--epochs N]      about 8 minutes; --slice trains for seconds and writes nothing
+python -m benchmarks.repair [--slice] [--epochs N]      about 6 minutes; --slice trains for seconds and writes nothing
 
 A depthwise net after Sandler et al., "MobileNetV2", CVPR 2018 (arXiv:1801.04381), with ReLU instead of ReLU6 (DFQ makes
 the same change), is trained here on Fashion-MNIST and quantized with one scale a tensor, as plain and as repaired, and
 with one scale a channel. The MLPerf Tiny MobileNet (visual wake words) has no real inputs here: what is said of it is
-agreement with its float model on synthetic pictures. The SpellingCNN comes as a float .tflite with its own int8 file.
+agreement with its float model on synthetic pictures. The SpellingCNN, inverted residuals too, comes trained, as a float
+.tflite with its own int8 file; its ReLU6 become ReLU in the equalized variants.
+
+The net trained here does not need repair: two other trainings were tried before (without weight decay: 0.1 points lost
+by one scale a tensor, on 2,000 images; with 0.99 for the moving averages: no better than chance in float).
 """
 
 import argparse
@@ -31,10 +35,11 @@ FOLDER = REPOSITORY / "out" / "repair"
 BLOCKS = ((1, 16, 1), (6, 24, 2), (6, 24, 1), (6, 32, 2), (6, 32, 1), (6, 48, 1))
 BATCH, SEED, CALIBRATION = 128, 0, 256
 RATE, KNEE_HZ = 16_000, 1000.0
-# What makes the published MobileNets hard: weight decay on every parameter, the gains of batch normalization included,
-# and PyTorch's epsilon (both are its defaults). Channels of little use fade; folding then gives the depthwise kernels
-# behind them huge values. The decay is as strong as it is because the training is as short as it is.
+# Weight decay on every parameter and this epsilon are PyTorch's defaults, and were meant to make channels fade as they
+# do in the published MobileNets, which one scale a tensor ruins. In a training as short as this they do not.
 EPSILON, DECAY = 1e-5, 2.0
+# As PyTorch has it too: with 0.99 the moving variance of fading channels lags, and the trained model is wrong.
+MOMENTUM = 0.9
 
 
 def build() -> Any:
@@ -49,7 +54,7 @@ def build() -> Any:
         if expansion > 1:
             x = _normalised(layers.Conv2D(expansion * x.shape[-1], 1, use_bias=False)(x))
         x = _normalised(layers.DepthwiseConv2D(3, strides=stride, padding="same", use_bias=False)(x))
-        x = layers.BatchNormalization(epsilon=EPSILON)(layers.Conv2D(channels, 1, use_bias=False)(x))
+        x = layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON)(layers.Conv2D(channels, 1, use_bias=False)(x))
         if stride == 1 and start.shape[-1] == channels:
             x = layers.Add()([x, start])
     x = _normalised(layers.Conv2D(192, 1, use_bias=False)(x))
@@ -59,7 +64,7 @@ def build() -> Any:
 def _normalised(x: Any) -> Any:
     import keras
 
-    return keras.layers.ReLU()(keras.layers.BatchNormalization(epsilon=EPSILON)(x))
+    return keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON)(x))
 
 
 def train(images: Floats, labels: npt.NDArray[Any], epochs: int) -> Any:
@@ -164,11 +169,11 @@ def depthwise_net(model: bytes, examples: int) -> Iterator[Figure]:
     for name, made in variants(model, of(model, calibration)).items():
         got = classes(made, x_test) == y_test
         limit = 1.0 if name == "per_tensor.repaired" else None
-        goal = "<= 1 where plain int8 with one scale a tensor loses more than 5" if limit else "reported"
+        goal = "<= 1" if limit else "reported"
         figure = drop(f"mobilenet_v2.{name}.drop", goal, right, got, limit)
         drops[name] = figure.value or 0.0
         yield figure
-    # Without this the goal above would be met by a model that has nothing to repair.
+    # The second half of the goal: without it the first is met by a model that has nothing to repair.
     plain = drops["per_tensor.plain"]
     yield Figure("mobilenet_v2.per_tensor.plain_loses", "> 5", plain, "points", None, met=plain > 5)
 
@@ -211,7 +216,10 @@ def spelling() -> Iterator[Figure]:
             judged = found.setdefault(name, np.zeros(len(files), bool))
             judged[1 - half :: 2] = classes(made, inputs[1 - half :: 2]) == truth[1 - half :: 2]
     for name, got in found.items():
-        yield drop(f"spelling_cnn.{name}.drop", "reported", right, got, None)
+        limit = 1.0 if name == "per_tensor.repaired" else None
+        yield drop(f"spelling_cnn.{name}.drop", "<= 1" if limit else "reported", right, got, limit)
+    plain = 100 * float(np.mean(right) - np.mean(found["per_tensor.plain"]))
+    yield Figure("spelling_cnn.per_tensor.plain_loses", "> 5", plain, "points", None, met=plain > 5)
 
 
 def log_mel(path: Path) -> Floats:
@@ -219,7 +227,8 @@ def log_mel(path: Path) -> Floats:
 
     Windows of 512 samples every 125, bands from 20 to 8,000 Hz on Slaney's scale and with its normalisation (Slaney,
     "Auditory Toolbox", 1998). The model's own description leaves the magnitude, the normalisation and the standardising
-    open; of what was tried, the float model recognises most clips this way.
+    open: of 26 ways tried, the float model recognises most of these same clips this way, so its accuracy is flattered.
+    Drops compare models on equal inputs.
     """
     from edge.audio import read_wav
 
@@ -260,7 +269,7 @@ def of(model: bytes, inputs: Floats) -> Samples:
 def main() -> None:
     """Measure, print, and write benchmarks/results/repair.json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--slice", action="store_true", help="one epoch of 2,000 images, 200 test images, no file")
     options = parser.parse_args()
     if options.slice:
@@ -268,7 +277,7 @@ def main() -> None:
             net = trained(1, 2000, Path(folder) / "slice.tflite")
         parts = [depthwise_net(net, 200)]
     else:
-        net = trained(options.epochs, 30_000, FOLDER / "mobilenet_v2.tflite")
+        net = trained(options.epochs, 20_000, FOLDER / "mobilenet_v2.tflite")
         parts = [depthwise_net(net, 10_000), visual_wake_words(), spelling()]
     figures = []
     for part in parts:
