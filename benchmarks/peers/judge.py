@@ -110,7 +110,7 @@ def judge(
                 seconds,
             )
         )  # fmt: skip
-    return judged, failed, raced
+    return judged, failed
 
 
 def peers_outside(judged: Sequence[Judged], test: HeldOut) -> dict[tuple[str, str], Outside]:
