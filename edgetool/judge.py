@@ -1,6 +1,7 @@
 """Running models on data, in the runtime that will run them and in a process of their own."""
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -66,7 +67,8 @@ def parity_of(artifact: Artifact, reference: Outputs, outputs: Outputs, referenc
     """The outputs of a converted or quantized model against its reference's, with the tolerance of its precision."""
     from convert.parity import TOLERANCES, compare
 
-    quantized = [step.split("(")[0].removeprefix("quantize.") for step in artifact.steps if "quantize." in step]
+    # train.joint names the pass that quantizes among its transforms
+    quantized = [name for step in artifact.steps for name in re.findall(r"quantize\.(\w+)", step)]
     scale = artifact.outputs[0].quantization
     return compare(
         reference,
