@@ -227,7 +227,7 @@ def log_mel(path: Path) -> Floats:
 
     Windows of 512 samples every 125, bands from 20 to 8,000 Hz on Slaney's scale and with its normalisation (Slaney,
     "Auditory Toolbox", 1998). The model's own description leaves the magnitude, the normalisation and the standardising
-    open: of 26 ways tried, the float model recognises most of these same clips this way, so its accuracy is flattered.
+    open: of 30 ways tried, the float model recognises most of these same clips this way, so its accuracy is flattered.
     Drops compare models on equal inputs.
     """
     from edge.audio import read_wav
