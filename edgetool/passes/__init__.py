@@ -16,7 +16,6 @@ from edgetool.passes.entropy import EntropyCluster
 from edgetool.passes.int4 import Int4
 from edgetool.passes.joint import Joint
 from edgetool.passes.learned_steps import LearnedSteps
-from edgetool.passes.learned_steps import LearnedSteps
 from edgetool.passes.lowrank import LowRankSVD
 from edgetool.passes.post_training import Dynamic, Float16, Int8, Int16x8
 from edgetool.passes.pruning import BlockPrune, MagnitudePrune, NMPrune
@@ -39,7 +38,6 @@ PASSES: dict[str, type[Any]] = {
         AdaRound,
         ClusterWeights,
         QuantizationAware,
-        LearnedSteps,
         LearnedSteps,
         MagnitudePrune,
         NMPrune,
