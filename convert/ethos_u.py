@@ -23,6 +23,7 @@ from edge.report import FallbackOp
 
 CONFIGURATIONS = "Arm/vela.ini"  # ships with Vela
 CUSTOM_OPERATION = "ethos-u"
+FAMILIES = ("ethos-u55", "ethos-u65", "ethos-u85")  # by their number in a command stream
 KIB = 1024
 LIMIT_S = 300.0
 
@@ -200,3 +201,23 @@ def _bytes(figures: dict[str, str], memory: str) -> int:
 def _first_reason(said: str) -> str:
     found = _REASON.search(said)
     return f"{found[1]}: {found[2]}" if found else "Vela gives no reason"
+
+
+def configuration_of(model: Path) -> str | None:
+    """Vela's name of the accelerator that a compiled .tflite is for; None where the file does not tell.
+
+    The command stream begins with "COP1", the optimizer's configuration, and the accelerator's: its product in the
+    highest four bits, the logarithm of its multipliers in the lowest (Arm's ethos-u-core-driver, ethosu_config_r).
+    """
+    content = read_flatbuffer(model)
+    for graph in content.subgraphs:
+        for operator in graph.operators if graph.operators is not None else ():
+            if content.operatorCodes[operator.opcodeIndex].customCode != CUSTOM_OPERATION.encode():
+                continue
+            data = content.buffers[graph.tensors[operator.inputs[0]].buffer].data
+            head = b"" if data is None else bytes(data[:12])
+            if len(head) == 12 and head[:4] == b"COP1":
+                word = int.from_bytes(head[8:], "little")
+                family = word >> 28
+                return f"{FAMILIES[family]}-{1 << (word & 0xF)}" if family < len(FAMILIES) else None
+    return None

@@ -13,7 +13,7 @@ class Target:
 
     `delegates` are what may run a model there, the fastest first, by the names of `edge.delegates` where this toolkit
     can run or compile for them. `compiler` is the name that the accelerator's compiler has for it (Vela's
-    accelerator configuration), `note` what has to be known before one installs anything.
+    accelerator configuration, Qualcomm's SoC), `note` what has to be known before one installs anything.
     """
 
     name: str
@@ -62,7 +62,7 @@ TARGETS: dict[str, Target] = {
         ),
         Target("raspberrypizero2w", "aarch64", 4, 512 * 10**6),
         Target(
-            "rb3-gen2", "aarch64", 8, 6 * _GB, _ONNX_FIRST, ("qnn", "xnnpack", "cpu"),
+            "rb3-gen2", "aarch64", 8, 6 * _GB, _ONNX_FIRST, ("qnn", "xnnpack", "cpu"), "SM7325",
             note="a QCS6490; its Hexagon NPU takes files compiled for its SoC, or compiles them at the first start",
         ),
         Target(

@@ -27,7 +27,7 @@ from edgetool.passes.step import KERAS
 from edgetool.progress import At, Progress
 from edgetool.recipe import TaskSource
 from edgetool.task import Task
-from edgetool.workspace import require_writable
+from edgetool.workspace import require_writable, write_whole
 
 Array = npt.NDArray[Any]
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -101,7 +101,8 @@ def explain_model(path: Path, question: Question, *, out: Path | None, trust: bo
     from edgetool.render.heat import draw
 
     explanation = replace(explanation, picture=str(out))
-    out.write_bytes(draw(explanation, subject, found))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, draw(explanation, subject, found))
     return explanation
 
 

@@ -73,7 +73,7 @@ def convert_model(
 
     """
     if to not in ("tflite", "onnx"):
-        raise UnknownName("format to convert to", to, ("tflite", "onnx", "qnn"))
+        raise UnknownName("format to convert to", to, ("tflite", "onnx", "qnn", "ethos-u", "rknn"))
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     if data is not None:

@@ -155,8 +155,12 @@ def require_usable(out: Path) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Raise EnvironmentFailed where `path`, or the nearest folder above it that exists, cannot be written."""
+    """Raise EnvironmentFailed where `path` cannot be written, or the nearest thing above it that exists is no folder
+    that can.
+    """
     existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if existing != path and not existing.is_dir():
+        raise BadInput(f"{existing} is a file, not a folder", "choose another place with --out")
     if not os.access(existing, os.W_OK):
         raise EnvironmentFailed(f"{existing} cannot be written", "choose another place with --out")
 

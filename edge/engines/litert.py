@@ -23,7 +23,7 @@ OUTSIDE = "not taken by XNNPACK; runs on the built-in kernel"
 CONTROL_FLOW = frozenset({"CALL_ONCE", "IF", "WHILE"})
 # Custom operations that a compiler leaves in a file: it runs on that processor only
 COMPILED_FOR = {
-    "ethos-u": ("an Arm Ethos-U", "verify the .tflite that it was compiled from"),
+    "ethos-u": ("an Arm Ethos-U", "use the .tflite that it was compiled from"),
     "edgetpu-custom-op": ("a Coral Edge TPU", "run it with --delegate coral, or the .tflite that it was compiled from"),
 }
 NO_VIEW = object()  # is no array that anyone feeds

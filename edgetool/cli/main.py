@@ -72,7 +72,8 @@ def main() -> None:
         error.show()  # a usage error, which typer words itself
         code = BAD_USAGE
     if code == INTERRUPTED:
-        typer.echo("interrupted; finished work is kept, --resume goes on", err=True)
+        kept = "compress" in sys.argv[1:2]
+        typer.echo("interrupted" + ("; finished work is kept, --resume goes on" if kept else ""), err=True)
     sys.exit(code)
 
 

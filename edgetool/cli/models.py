@@ -99,8 +99,9 @@ def _compile_for_qualcomm(
 ) -> None:
     """Each SoC's context binary, in a folder of its name."""
     from convert.qnn_context import build_context
-    from edge.errors import BadModel, BadRecipe
+    from edge.errors import BadInput, BadModel, BadRecipe
     from edge.onnxruntime_settings import SOCS
+    from edgetool.workspace import require_writable
 
     if to != "qnn":
         raise BadRecipe(f"--soc is for --to qnn, and this is --to {to}")
@@ -110,5 +111,9 @@ def _compile_for_qualcomm(
         raise BadRecipe("--to qnn compiles a model as it is", "quantize it first: --to onnx --precision int8 --data …")
     if model.suffix != ".onnx" or not model.is_file():
         raise BadModel(f"--to qnn compiles an .onnx file, and this is {model}", "convert it first: --to onnx")
+    folder = out if out is not None else model.with_suffix("")
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"the output {folder} is a file", "give a folder with --out: each SoC has one in it")
+    require_writable(folder)
     for soc in socs:
-        typer.echo(build_context(model, soc, out if out is not None else model.with_suffix("")).line())
+        typer.echo(build_context(model, soc, folder).line())

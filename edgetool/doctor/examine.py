@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from convert.census import Census, Operation, census
-from convert.ethos_u import compile_for_ethos_u
+from convert.ethos_u import compile_for_ethos_u, configuration_of
 from edge.artifact import Artifact
 from edge.bundle import MODEL_NAMES, open_bundle
 from edge.delegates import DELEGATES
+from edge.engines.onnx_file import compiled_for
 from edge.errors import BadModel, EnvironmentFailed, ProcessCrashed, UnknownName
+from edge.onnxruntime_settings import SOCS
 from edge.report import Placement
 from edge.runtime_process import RuntimeProcess
 from edge.target import Target, target
@@ -57,7 +59,8 @@ def examine(path: Path, target_name: str, *, trust: bool, progress: Progress) ->
         if compiled is None:
             findings = tuple(_finding(name, device, files, counted, progress) for name in device.delegates)
         else:
-            findings = tuple(_of_compiled(name, artifact, *compiled) for name in device.delegates)
+            variant = _variant(artifact)
+            findings = tuple(_of_compiled(name, device, artifact, *compiled, variant) for name in device.delegates)
         memory = _memory(device, files, counted)
     notes += () if device.note is None else (device.note,)
     words = None if compiled is None else compiled[0]
@@ -232,11 +235,25 @@ def _left(blocked: Sequence[Blocked]) -> float | None:
     return None if None in shares else 1.0 - sum(share for share in shares if share is not None)
 
 
-def _of_compiled(name: str, artifact: Artifact, words: str, delegate: str) -> Finding:
+def _variant(artifact: Artifact) -> str | None:
+    """The compiler's name of the very chip that a compiled file is for; None where the file does not tell."""
+    if artifact.format == "tflite":
+        return configuration_of(artifact.path)
+    found = compiled_for(artifact.path.read_bytes())
+    return None if found is None else next((name for name, number in SOCS.items() if number == found.soc), None)
+
+
+def _of_compiled(
+    name: str, device: Target, artifact: Artifact, words: str, delegate: str, variant: str | None
+) -> Finding:
     """A compiled file runs on what it was compiled for, and nowhere else."""
-    if name == delegate:
-        return Finding(name, artifact.format, "by table", "the file: a compiler made it for this", 1, 1, 1.0)
-    return _unknown(name, artifact.format, f"this file is made for {words}")
+    if name != delegate:
+        return _unknown(name, artifact.format, f"this file is made for {words}")
+    if device.compiler is not None and variant is not None and variant != device.compiler:
+        return _unknown(name, artifact.format, f"this file is compiled for {variant}, and this is {device.compiler}")
+    sure = () if variant == device.compiler and variant is not None else ("it was compiled for this very chip",)
+    source = "the file: a compiler made it for this"
+    return Finding(name, artifact.format, "by table", source, 1, 1, 1.0, conditions=sure)
 
 
 def _memory(device: Target, files: Mapping[str, Artifact], counted: Mapping[str, Census]) -> Memory | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from convert import ethos_u
-from convert.ethos_u import ACCELERATORS, compile_for_ethos_u
+from convert.ethos_u import ACCELERATORS, compile_for_ethos_u, configuration_of
 from convert.flatbuffer import parse_flatbuffer
 from convert.operations import count_operations
 from edge.engines import open_engine
@@ -119,3 +119,11 @@ def test_the_command(tmp_path):
         done = edgetool(str(INT8), *arguments)
         assert done.returncode == 2
         assert told in done.stderr
+
+
+def test_a_compiled_file_tells_its_accelerator(tmp_path):
+    for name in ("ethos-u55-128", "ethos-u65-512", "ethos-u85-256"):
+        content, _ = compile_for_ethos_u(INT8, name)
+        (tmp_path / "made.tflite").write_bytes(content)
+        assert configuration_of(tmp_path / "made.tflite") == name
+    assert configuration_of(INT8) is None

@@ -15,9 +15,10 @@ def test_every_profile_is_found_by_its_name() -> None:
         assert profile.memory_bytes is None or profile.memory_bytes > 0
 
 
-def test_a_profile_for_ethos_u_names_the_compiler_s_configuration() -> None:
+def test_a_profile_that_is_compiled_for_names_the_compiler_s_configuration() -> None:
     for profile in TARGETS.values():
-        assert ("ethos-u" in profile.delegates) == (profile.compiler is not None), profile.name
+        compiled = bool({"ethos-u", "qnn"} & set(profile.delegates))
+        assert compiled == (profile.compiler is not None), profile.name
 
 
 def test_names_that_are_wrong_or_refused() -> None:
