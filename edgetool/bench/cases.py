@@ -64,7 +64,8 @@ def cases(
     told = _told(subjects, names, settings)
     for subject in subjects:
         known = of_format(subject.model.format)
-        chosen = {reference_name(subject.model.format): False}  # name -> whether it was asked for
+        # name -> whether it was asked for; a compiled file runs on its accelerator alone
+        chosen = {} if subject.compiled and names else {reference_name(subject.model.format): False}
         for name in names:
             try:
                 delegate = _find(name, subject.model.format)

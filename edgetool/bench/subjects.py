@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from convert.census import census
 from convert.cost import count
 from convert.flatbuffer import DTYPES, read_flatbuffer
 from convert.load import describe, read_onnx
@@ -22,6 +23,7 @@ from edge.errors import BadModel
 from edge.preprocess import Preprocess
 from edge.report import from_plain
 from edge.tensors import Array, TensorSpec
+from edgetool.doctor.advice import made_for
 
 EXAMPLES = 32
 FORMATS = {".tflite": "tflite", ".onnx": "onnx", ".fake": "fake"}
@@ -37,6 +39,7 @@ class Subject:
 
     `told` says what those inputs are. `steps_of_outputs` is one step of a quantized output in real units, by output,
     where the output is quantized inside the model. `preprocess` is what a bundle does to raw data, empty for a file.
+    `compiled` says that the file is made for one accelerator, so that no CPU can say what is right.
     """
 
     model: BenchModel
@@ -45,6 +48,7 @@ class Subject:
     told: str
     steps_of_outputs: Mapping[str, float]
     preprocess: Mapping[str, Preprocess]
+    compiled: bool = False
 
     @property
     def name(self) -> str:
@@ -120,7 +124,8 @@ def _plain(path: Path, name: str, model_format: str, data: str | None, seed: int
         inputs=inputs,
         outputs=outputs,
     )
-    return Subject(model, path, examples, told, steps, {})
+    compiled = model_format != "fake" and made_for(census(path, model_format).operations) is not None
+    return Subject(model, path, examples, told, steps, {}, compiled)
 
 
 def _specs(path: Path, model_format: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
