@@ -1,4 +1,4 @@
-"""Static int8 and int16x8 for a float ONNX model, in QDQ form, with weights per channel.
+"""Static int8 and int16x8 for a float ONNX model, in QDQ form, with weights per channel or per tensor.
 
 Scheme: Jacob et al., CVPR 2018 (arXiv:1712.05877); form: ONNX QuantizeLinear and DequantizeLinear around operations.
 Activations are uint8 and weights int8 ("u8s8"), the pair that ONNX Runtime has fast kernels for on x86. Weights use
@@ -41,9 +41,15 @@ def quantize_static(
 
 
 def quantize_static_each(
-    model: bytes, calibration: Samples, methods: Sequence[Method] = ("minmax", "entropy", "percentile")
+    model: bytes,
+    calibration: Samples,
+    methods: Sequence[Method] = ("minmax", "entropy", "percentile"),
+    *,
+    per_channel: bool = True,
 ) -> dict[Method, Quantized]:
     """`quantize_static` to int8 by several methods from one pass over the calibration samples.
+
+    `per_channel` false gives each kernel one scale: a smaller file, at some accuracy.
 
     Raises:
         BadModel: damaged, quantized already, or refused by ONNX Runtime's quantizer.
@@ -52,7 +58,7 @@ def quantize_static_each(
     """
     ready = _prepared(model)
     ranges = collect_ranges(ready, calibration, with_histogram=any(method != "minmax" for method in methods))
-    return {method: _quantized(ready, ranges, method, "int8") for method in methods}
+    return {method: _quantized(ready, ranges, method, "int8", per_channel=per_channel) for method in methods}
 
 
 def _prepared(model: bytes) -> Any:
@@ -62,11 +68,18 @@ def _prepared(model: bytes) -> Any:
 
 
 def _quantized(
-    ready: Any, ranges: dict[str, ActivationRange], method: Method, precision: Literal["int8", "int16x8"]
+    ready: Any,
+    ranges: dict[str, ActivationRange],
+    method: Method,
+    precision: Literal["int8", "int16x8"],
+    *,
+    per_channel: bool = True,
 ) -> Quantized:
     with quiet():
         try:
-            result = _rewrite(ready, {name: seen.range(method) for name, seen in ranges.items()}, precision)
+            result = _rewrite(
+                ready, {name: seen.range(method) for name, seen in ranges.items()}, precision, per_channel=per_channel
+            )
         except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
             raise BadModel(f"{precision} of this ONNX model failed: {error}", "use dynamic int8 or float16") from error
     data = finish(result)
@@ -128,7 +141,7 @@ def _fit(sample: dict[str, npt.NDArray[Any]], entry: Any, n: int) -> npt.NDArray
     return array
 
 
-def _rewrite(model: Any, ranges: dict[str, tuple[float, float]], precision: str) -> Any:
+def _rewrite(model: Any, ranges: dict[str, tuple[float, float]], precision: str, *, per_channel: bool) -> Any:
     import onnx
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
@@ -144,7 +157,7 @@ def _rewrite(model: Any, ranges: dict[str, tuple[float, float]], precision: str)
     limits = {n: (np.array(low, np.float32), np.array(high, np.float32)) for n, (low, high) in ranges.items()}
     quantizer = QDQQuantizer(
         model,
-        per_channel=True,
+        per_channel=per_channel,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8 if precision == "int8" else QuantType.QUInt16,

@@ -94,8 +94,8 @@ class Int8(_Calibrated):
     """Static int8: per-channel weights, activations calibrated on `samples` training examples.
 
     `io` is the type of the model's inputs and outputs. `dense_per_channel = false` gives a dense layer one scale:
-    smaller where dense layers are most of the model, at some accuracy; `per_channel = false`, for a .tflite only, gives
-    every layer one, as some accelerators need. `calibration` concerns ONNX only: `auto`
+    smaller where dense layers are most of the model, at some accuracy; `per_channel = false` (.tflite and .onnx) gives
+    every layer one, as some accelerators need: a smaller file. `calibration` concerns ONNX only: `auto`
     makes one model by each of MinMax, Entropy and Percentile and keeps the one that is best on `val`.
     """
 
@@ -114,10 +114,10 @@ class Int8(_Calibrated):
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
         task, samples = self._calibration(task, seed, progress)
-        if not self.per_channel:
-            return self._per_tensor(artifact, workdir, samples)
         if artifact.format == "onnx":
             return self._onnx(artifact, task, workdir, samples, progress)
+        if not self.per_channel:
+            return self._per_tensor(artifact, workdir, samples)
         dense = self.dense_per_channel
         return _post_training("int8", samples, label(self), artifact, workdir, trust, io=self.io, dense=dense)
 
@@ -125,7 +125,9 @@ class Int8(_Calibrated):
         from compress.quantize.litert_static import quantize_static
 
         if artifact.format != "tflite":
-            raise BadRecipe(f"{self.name}: per_channel = false is for a .tflite", "put convert.litert in front of it")
+            raise BadRecipe(
+                f"{self.name}: per_channel = false is for a .tflite or .onnx", "put convert.litert in front of it"
+            )
         kept: Literal["float32", "integer"] = "float32" if self.io == "float32" else "integer"
         made = quantize_static(artifact.path.read_bytes(), samples, io=kept, per_channel=False)
         return PassResult(write_model(made.model, artifact, workdir, "tflite", label(self)), made.skipped)
@@ -137,7 +139,7 @@ class Int8(_Calibrated):
             changed = "io" if self.io != "float32" else "dense_per_channel"
             raise BadRecipe(f"{self.name} of an ONNX model has no setting {changed}", f"leave out {changed}")
         methods: tuple[Method, ...] = METHODS if self.calibration == "auto" else (self.calibration,)
-        made = quantize_static_each(_onnx_bytes(artifact.path), samples, methods)
+        made = quantize_static_each(_onnx_bytes(artifact.path), samples, methods, per_channel=self.per_channel)
         best = methods[0]
         if len(methods) > 1:
             progress(0.5, "choosing the calibration on val")

@@ -41,6 +41,16 @@ def test_weights_are_int8_per_channel_and_activations_uint8(onnx: bytes, calibra
     assert {constants[name].data_type for name in points} == {TensorProto.UINT8}
 
 
+def test_one_scale_a_kernel_makes_a_smaller_file(onnx: bytes, calibration: Any) -> None:
+    wide = quantize_static_each(onnx, calibration, ("minmax",))["minmax"].model
+    narrow = quantize_static_each(onnx, calibration, ("minmax",), per_channel=False)["minmax"].model
+    assert len(narrow) < len(wide)
+    assert sqnr_db(outputs(onnx, "onnx"), outputs(narrow, "onnx")) > 15
+    constants = {tensor.name: tensor for tensor in read_model(narrow).graph.initializer}
+    scales = [n.input[1] for n in read_model(narrow).graph.node if n.op_type == "DequantizeLinear"]
+    assert all(np.prod(constants[name].dims, dtype=int) == 1 for name in scales)
+
+
 def test_int16x8_is_better_than_int8(onnx: bytes, calibration: Any) -> None:
     wanted = outputs(onnx, "onnx")
     wide = quantize_static(onnx, calibration, precision="int16x8")
