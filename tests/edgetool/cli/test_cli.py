@@ -172,6 +172,8 @@ def test_ctrl_c_keeps_finished_work_and_resume_goes_on(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
+        # as a terminal starts it: a shell's background jobs, and all below them, ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # one call, no lock
     )
     end = time.monotonic() + 120
     while not list(out.glob("work/*/result.json")) and time.monotonic() < end:
