@@ -69,7 +69,8 @@ def test_a_delegate_that_keeps_its_word_is_native(planted):
     ],
 )
 def test_a_planted_fault_is_named_and_makes_it_unavailable(planted, faults, named):
-    found = planted(limit_s=1.0, **faults)
+    # only a hang waits for its limit; the others may take as long as a busy machine needs
+    found = planted(limit_s=1.0 if "planted_hang_at" in faults else 30.0, **faults)
     assert (found.status, found.proof) == ("unavailable", None)
     assert named in found.reason
 
