@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks import channel_pruning
 from benchmarks.figures import Figure, table, write
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -37,17 +38,11 @@ LABEL_WEIGHT = 0.1
 RESAMPLES = 2000
 
 Images = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Data:
-    """Images [n, 28, 28, 1] in 0..1 with labels [n]: trained on and tested on."""
-
-    train: Images
-    train_labels: Labels
-    test: Images
-    test_labels: Labels
+class Data(channel_pruning.Data):
+    """The images of benchmarks/channel_pruning.py, in versions."""
 
     def version(self, number: int, chosen: npt.NDArray[np.int64]) -> Images:
         """Some images as they look in one of the versions: the same at every call."""
@@ -62,13 +57,8 @@ class Data:
 
 def load(n: int | None) -> Data:
     """The split on which recipes/train_fashion_mnist.py trains; `n` images of each half are enough for a slice."""
-    from edgetool.data.fashion_mnist import load_arrays
-    from edgetool.data.split import stratified_split
-
-    x_train, y_train, x_test, y_test = load_arrays()
-    rest, _ = stratified_split(y_train, 0.1, 0)
-    train, test = (x[..., np.newaxis].astype(np.float32) / np.float32(255) for x in (x_train[rest][:n], x_test[:n]))
-    return Data(train, y_train[rest][:n].astype(np.int64), test, y_test[:n].astype(np.int64))
+    whole = channel_pruning.load()
+    return Data(whole.train[:n], whole.train_labels[:n], whole.test[:n], whole.test_labels[:n])
 
 
 def student_width(macs: float) -> tuple[float, float]:

@@ -7,15 +7,12 @@ falls to zero on half a cosine.
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from compress.training import Batch, FineTune, Loss, Progress, loss_function
-from edge.errors import BadData, BadModel, CheckFailed
+from compress.training import Batch, FineTune, Loss, OutputKind, Progress, exactly, loss_function, require_finite
+from edge.errors import BadData, CheckFailed
 from edge.quiet import quiet
 
-OutputKind = Literal["softmax", "sigmoid", "logits"]
 _SWITCH = "TF_USE_LEGACY_KERAS"
 
 
@@ -31,22 +28,6 @@ def load_tfmot() -> Any:
     else:
         os.environ[_SWITCH] = before
     return tfmot
-
-
-def require_trainable(model: Any) -> None:
-    """One output and something to train.
-
-    Raises:
-        BadModel: neither.
-
-    """
-    if len(model.outputs) != 1:
-        raise BadModel(
-            f"model {model.name!r} has {len(model.outputs)} outputs; a training-time pass takes one",
-            "use the post-training passes",
-        )
-    if not model.trainable_variables:
-        raise BadModel(f"model {model.name!r} has no trainable weights", "set trainable = True before saving it")
 
 
 def fine_tune_tf_keras(
@@ -79,17 +60,9 @@ def fine_tune_tf_keras(
     tf_keras.utils.set_random_seed(settings.seed)  # dropout and noise
     total = settings.epochs * steps_per_epoch
     run = _train_step(model, loss_function(*loss), settings.learning_rate, total)
-    done = 0
     for epoch in range(settings.epochs):
-        batches = iter(train(epoch))
-        for index in range(steps_per_epoch):
-            batch = next(batches, None)
-            if batch is None:
-                raise BadData(
-                    f"epoch {epoch + 1} of the training data ended after {index} of {steps_per_epoch} batches"
-                )
+        for done, batch in enumerate(exactly(train(epoch), steps_per_epoch, epoch), epoch * steps_per_epoch + 1):
             value = run(batch)
-            done += 1
             if not math.isfinite(value):
                 raise CheckFailed(
                     f"the loss became {value} at step {done} of {total}",
@@ -97,12 +70,7 @@ def fine_tune_tf_keras(
                 )
             after_step()
             progress(done, total, value)
-    for variable in model.trainable_variables:
-        if not np.all(np.isfinite(variable.numpy())):
-            raise CheckFailed(
-                f"{variable.name} has weights that are NaN or infinite after {done} steps",
-                f"look for NaN in the data, or lower the learning rate ({settings.learning_rate:g})",
-            )
+    require_finite({v.name: v for v in model.trainable_variables}, total, settings.learning_rate)
 
 
 def feeds(model: Any, batch: Batch) -> list[Any]:

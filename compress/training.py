@@ -189,6 +189,11 @@ def check_model(model: Any) -> None:
             f"model {model.name!r} is not a graph of layers, so its inputs and outputs are unknown",
             "build it with keras.Model(inputs, outputs) or keras.Sequential with an Input",
         )
+    require_trainable(model)
+
+
+def require_trainable(model: Any) -> None:
+    """Raise BadModel where a model of either Keras has several outputs or nothing to train."""
     if len(model.outputs) != 1:
         raise BadModel(
             f"model {model.name!r} has {len(model.outputs)} outputs; a training-time pass takes one",
@@ -226,7 +231,7 @@ def _fit(
             transform.restore(state)
     for epoch in range(len(epoch_losses), settings.epochs):
         sum_of_losses = 0.0
-        for done, batch in enumerate(_exactly(train(epoch), steps_per_epoch, epoch), epoch * steps_per_epoch + 1):
+        for done, batch in enumerate(exactly(train(epoch), steps_per_epoch, epoch), epoch * steps_per_epoch + 1):
             value = run(batch)
             if not math.isfinite(value):
                 raise CheckFailed(
@@ -240,12 +245,12 @@ def _fit(
         epoch_losses.append(sum_of_losses / steps_per_epoch)
         if checkpoint is not None:
             write(checkpoint, fit, epoch_losses, [v.numpy() for v in variables], [t.state() for t in transforms])
-    _require_finite(model, total, settings.learning_rate)
+    require_finite({v.path: v for v in model.trainable_variables}, total, settings.learning_rate)
     summaries = tuple(transform.finish() for transform in transforms)
     return FitSummary(total, tuple(epoch_losses), time.monotonic() - started, summaries)
 
 
-def _exactly(batches: Iterator[Batch], n: int, epoch: int) -> Iterator[Batch]:
+def exactly(batches: Iterator[Batch], n: int, epoch: int) -> Iterator[Batch]:
     """The first n batches of an epoch, or BadData where there are fewer."""
     index = 0
     for index, batch in enumerate(itertools.islice(batches, n), 1):  # noqa: B007 - counted for the message
@@ -254,12 +259,13 @@ def _exactly(batches: Iterator[Batch], n: int, epoch: int) -> Iterator[Batch]:
         raise BadData(f"epoch {epoch + 1} of the training data ended after {index} of {n} batches")
 
 
-def _require_finite(model: Any, steps: int, learning_rate: float) -> None:
+def require_finite(variables: Mapping[str, Any], steps: int, learning_rate: float) -> None:
+    """Raise CheckFailed where a variable, by name, has weights that are NaN or infinite."""
     # ReLU turns NaN into 0 on some CPUs, so a loss can stay finite while weights do not
-    for variable in model.trainable_variables:
+    for name, variable in variables.items():
         if not np.all(np.isfinite(variable.numpy())):
             raise CheckFailed(
-                f"{variable.path} has weights that are NaN or infinite after {steps} steps",
+                f"{name} has weights that are NaN or infinite after {steps} steps",
                 f"look for NaN in the data, or lower the learning rate ({learning_rate:g})",
             )
 

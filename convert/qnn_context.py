@@ -72,13 +72,13 @@ def build_context(model: Path, soc: str, folder: Path) -> ContextBinary:
         except BadModel as error:
             raise BadModel(error.message, error.hint or _hint(name)) from None
         made = next(Path(scratch).glob(f"*/{CONTEXT}"), None)
-        if made is None or compiled_for(made.read_bytes()) is None:
+        made_for = None if made is None else compiled_for(made.read_bytes())
+        if made is None or made_for is None:
             raise BadModel(
                 f"no context binary came of {model.name} for {name}: {_reason(loaded.placement)}",
                 _hint(name),
             )
-        made_for = compiled_for(made.read_bytes())
-        if made_for is None or made_for.soc != QNNSettings(soc_model=name).soc_id:
+        if made_for.soc != QNNSettings(soc_model=name).soc_id:
             raise CheckFailed(f"the compiler made a binary for another SoC than {name}: {made_for}")
         part = folder / f".{name}.part"  # under its name only when it is whole and proven
         try:

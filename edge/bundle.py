@@ -35,6 +35,7 @@ SCHEMA = "edgetool.bundle/2"
 READABLE = ("edgetool.bundle/1", SCHEMA)
 MANIFEST, GOLDEN, REPORT = "manifest.json", "golden.npz", "report.json"
 MODEL_NAMES = {"tflite": "model.tflite", "onnx": "model.onnx", "fake": "model.fake"}
+MODEL_SUFFIXES = frozenset({".tflite", ".onnx", ".keras", ".h5"})
 # Unpacked, so that a small file cannot fill a device's memory: what such members have, and room
 MAX_BYTES = {MANIFEST: 4 << 20, GOLDEN: 256 << 20, REPORT: 64 << 20}
 MAX_MODEL_BYTES = 1 << 30
@@ -196,6 +197,8 @@ def open_bundle(path: Path) -> Bundle:
         BadInput: the file is missing, cut short, changed, too large, or no bundle.
 
     """
+    if path.suffix.lower() in MODEL_SUFFIXES:
+        raise BadInput(f"{path} is a model, not a bundle", "edgetool compress makes a bundle (*.edge) of it")
     try:
         size = path.stat().st_size
         if size > MAX_MODEL_BYTES + sum(MAX_BYTES.values()):

@@ -11,7 +11,7 @@ from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
 from edge.report import Skipped
 from edgetool.passes.recovery import loss_of, recover
-from edgetool.passes.step import TRAINABLE, PassResult, label, needed, one_of, positive, write_model
+from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, one_of, write_keras, write_model
 from edgetool.progress import At
 from edgetool.task import Task, batches
 
@@ -46,13 +46,7 @@ class ChannelPrune:
 
     def __post_init__(self) -> None:
         one_of(self.name, "importance", self.importance, ("auto", "taylor", "l1", "bn_scale"))
-        for key, value in (
-            ("multiple", self.multiple),
-            ("rounds", self.rounds),
-            ("learning_rate", self.learning_rate),
-            ("batch_size", self.batch_size),
-        ):
-            positive(self.name, key, value)
+        all_positive(self, "multiple", "rounds", "learning_rate", "batch_size")
         if not 0 < self.macs < 1:
             raise BadRecipe(f"{self.name}: macs must be above 0 and below 1, not {self.macs}")
         if not 0 <= self.keep <= 1:
@@ -69,7 +63,7 @@ class ChannelPrune:
         if artifact.format == "onnx":
             return self._onnx(artifact, workdir, progress)
         from compress.prune.channels.channel import prune_channels
-        from convert.load import describe, load_keras
+        from convert.load import load_keras
 
         settings = self._settings("taylor")
         if self.epochs or settings.importance == "taylor":
@@ -91,9 +85,7 @@ class ChannelPrune:
         if self.epochs:
             said = recover(model, needed(task, self.name), self._tune(self.epochs, seed), progress)
             skipped |= {(entry.what, entry.reason): entry for entry in said}
-        path = workdir / "model.keras"
-        model.save(path)
-        made = replace(describe(path, trust=trust), steps=(*artifact.steps, label(self)))
+        made = write_keras(model, artifact, workdir, label(self), trust=trust)
         return PassResult(made, tuple(skipped.values()))
 
     def _onnx(self, artifact: Artifact, workdir: Path, progress: At) -> PassResult:

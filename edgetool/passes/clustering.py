@@ -1,12 +1,12 @@
 """Weight clustering, through tensorflow-model-optimization and the bridge to tf_keras."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
-from edgetool.passes.step import TRAINABLE, PassResult, label, needed, one_of, positive
+from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, one_of, write_keras
 from edgetool.progress import At
 from edgetool.task import Task
 
@@ -36,12 +36,7 @@ class ClusterWeights:
 
     def __post_init__(self) -> None:
         one_of(self.name, "init", self.init, INITS)
-        for key, value in (
-            ("epochs", self.epochs),
-            ("learning_rate", self.learning_rate),
-            ("batch_size", self.batch_size),
-        ):
-            positive(self.name, key, value)
+        all_positive(self, "epochs", "learning_rate", "batch_size")
         least = 3 if self.preserve_sparsity else 2
         if self.clusters < least:
             raise BadRecipe(f"{self.name}: clusters must be at least {least}, not {self.clusters}")
@@ -55,7 +50,6 @@ class ClusterWeights:
         from compress.cluster.weights import WeightClustering, cluster, strip
         from compress.training import FineTune
         from convert.bridge.crossing import copy_weights
-        from convert.load import describe
         from edgetool.passes.tf_keras_fit import fit, load_pair
 
         task = needed(task, self.name)
@@ -73,7 +67,5 @@ class ClusterWeights:
         tune = FineTune(self.epochs, self.learning_rate, self.batch_size, seed)
         said = fit(clustered.model, pair.output, task, tune, progress)
         copy_weights(strip(clustered, settings), pair.keras)
-        path = workdir / "model.keras"
-        pair.keras.save(path)
-        made = replace(describe(path, trust=trust), steps=(*artifact.steps, label(self)))
+        made = write_keras(pair.keras, artifact, workdir, label(self), trust=trust)
         return PassResult(made, (*clustered.skipped, *said))

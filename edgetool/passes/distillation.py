@@ -1,7 +1,8 @@
 """Distillation: a smaller model learns from the one that came in, or from teachers that the recipe names."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +11,7 @@ import numpy as np
 from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
 from edgetool.passes.recovery import loss_of
-from edgetool.passes.step import TRAINABLE, PassResult, label, needed, positive
+from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, positive, write_keras
 from edgetool.progress import At
 from edgetool.task import Task
 
@@ -32,8 +33,10 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Distill:
-    """`teachers`: model files of any format; none is the model that came in.
+class Taught:
+    """A fit in which a model learns from teachers.
+
+    `teachers`: model files of any format; none is the model that came in.
 
     `student`: a .keras file; none is the model that came in with `width` times the channels, untrained (1.0: itself).
     `label_weight` is the part of the loss that the labels keep.
@@ -50,12 +53,7 @@ class Distill:
     batch_size: int = 128
 
     def __post_init__(self) -> None:
-        for key, value in (
-            ("epochs", self.epochs),
-            ("learning_rate", self.learning_rate),
-            ("batch_size", self.batch_size),
-        ):
-            positive(self.name, key, value)
+        all_positive(self, "epochs", "learning_rate", "batch_size")
         if not 0 < self.width <= 1:
             raise BadRecipe(f"{self.name}: width must be above 0 and at most 1, not {self.width}")
         if not 0 <= self.label_weight <= 1:
@@ -69,18 +67,32 @@ class Distill:
         """The files beside the model that the result depends on."""
         return tuple(Path(name) for name in (*self.teachers, self.student) if name)
 
+    def learner(self, artifact: Artifact, seed: int, trust: bool) -> Any:
+        """The model that is trained."""
+        from compress.distill.narrow import narrow
+        from convert.load import load_keras
+
+        if self.student:
+            return load_keras(Path(self.student), trust=trust)
+        source = load_keras(artifact.path, trust=trust)
+        return source if self.width == 1 else narrow(source, self.width, seed)
+
+
+@dataclass(frozen=True)
+class Distill(Taught, ABC):
+    """Distillation by one objective beside the labels."""
+
     def produces(self, source: Format) -> Format:
         return "keras"
 
+    @abstractmethod
     def objective(self, asked: Asked) -> "tuple[Objective, Mapping[str, Any]]":
         """The term of the loss, and what it compares with."""
-        raise NotImplementedError
 
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
         from compress.training import FineTune, check_model
-        from convert.load import describe
         from edgetool.passes.fitting import fit_task
         from edgetool.workspace import KEPT
 
@@ -94,19 +106,8 @@ class Distill:
             student, task, settings, workdir, progress, "distilling",
             objectives=[objective], targets=targets, label_weight=self.label_weight,
         )  # fmt: skip
-        path = workdir / "model.keras"
-        student.save(path)
-        return PassResult(replace(describe(path, trust=trust), steps=(*artifact.steps, label(self))))
-
-    def learner(self, artifact: Artifact, seed: int, trust: bool) -> Any:
-        """The model that is trained."""
-        from compress.distill.narrow import narrow
-        from convert.load import load_keras
-
-        if self.student:
-            return load_keras(Path(self.student), trust=trust)
-        source = load_keras(artifact.path, trust=trust)
-        return source if self.width == 1 else narrow(source, self.width, seed)
+        made = write_keras(student, artifact, workdir, label(self), trust=trust)
+        return PassResult(made)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,15 @@
 """The entropy-constrained pass: training-time, so it takes Keras 3 models."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
-from edgetool.passes.recovery import loss_of
-from edgetool.passes.step import TRAINABLE, PassResult, label, needed, positive
+from edgetool.passes.recovery import epochs_of, loss_of
+from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, write_keras
 from edgetool.progress import At
-from edgetool.task import Task, batches
+from edgetool.task import Task
 
 
 @dataclass(frozen=True)
@@ -33,12 +31,7 @@ class EntropyCluster:
     def __post_init__(self) -> None:
         from compress.cluster.entropy import EntropyConstraint
 
-        for key, value in (
-            ("epochs", self.epochs),
-            ("learning_rate", self.learning_rate),
-            ("batch_size", self.batch_size),
-        ):
-            positive(self.name, key, value)
+        all_positive(self, "epochs", "learning_rate", "batch_size")
         try:
             EntropyConstraint(ratio=self.ratio, clusters=self.clusters, distill=self.distill)
         except ValueError as error:
@@ -52,21 +45,19 @@ class EntropyCluster:
     ) -> PassResult:
         from compress.cluster.entropy import EntropyConstraint, fit_to_budget
         from compress.training import FineTune
-        from convert.load import describe, load_keras
+        from convert.load import load_keras
 
         task = needed(task, self.name)
         model = load_keras(artifact.path, trust=trust)
         size = min(self.batch_size, task.train.n)
         summary = fit_to_budget(
             model,
-            lambda epoch: batches(task.train, size, np.random.default_rng((seed, epoch)).permutation(task.train.n)),
+            epochs_of(task, size, seed),
             task.train.n // size,
             loss_of(task),
             EntropyConstraint(ratio=self.ratio, clusters=self.clusters, distill=self.distill),
             FineTune(self.epochs, self.learning_rate, self.batch_size, seed),
             lambda done, total, loss: progress(done / total, f"sharing, step {done} of {total}, loss {loss:.3f}"),
         )
-        path = workdir / "model.keras"
-        model.save(path)
-        made = replace(describe(path, trust=trust), steps=(*artifact.steps, label(self)))
+        made = write_keras(model, artifact, workdir, label(self), trust=trust)
         return PassResult(made, summary.transforms[0].skipped)

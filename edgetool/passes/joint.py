@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edge.artifact import Artifact, Format
 from edge.errors import BadModel, BadRecipe, UnknownName
-from edgetool.passes.distillation import Asked, Distill
-from edgetool.passes.step import PassResult, label, needed, write_model
+from edgetool.passes.distillation import Asked, Taught
+from edgetool.passes.learned_steps import twin, write_integer
+from edgetool.passes.step import PassResult, calibration_samples, label, needed, write_keras
 from edgetool.progress import At
 from edgetool.task import Task
 
 if TYPE_CHECKING:
+    from compress.quantize.lsq.graph import Graph
     from compress.training import Objective, WeightTransform
     from edgetool.passes.step import Pass
 
@@ -23,7 +25,7 @@ OF_THE_FIT = ("epochs", "learning_rate", "batch_size", "teachers", "student", "w
 
 
 @dataclass(frozen=True)
-class Joint(Distill):
+class Joint(Taught):
     """Weight transforms and losses of other passes in one fit: pruning, int8 and distillation learn of one another.
 
     `transforms` and `losses` are those passes with their settings. `freeze` are layers that stay as they are; with
@@ -59,7 +61,6 @@ class Joint(Distill):
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
         from compress.training import FineTune, check_model
-        from convert.load import describe
         from edgetool.passes.fitting import fit_task
         from edgetool.workspace import KEPT
 
@@ -84,17 +85,11 @@ class Joint(Distill):
         )  # fmt: skip
         skipped = tuple(entry for one in summary.transforms for entry in one.skipped)
         if graph is not None:
-            from compress.quantize.lsq.fake import learned
-            from compress.quantize.lsq.to_litert import to_litert
-
-            names = [[spec.name for spec in specs] for specs in (artifact.inputs, artifact.outputs)]
-            data = to_litert(graph, learned(model), *names)
-            return PassResult(write_model(data, artifact, workdir, "tflite", label(self)), skipped)
+            return PassResult(write_integer(model, graph, artifact, workdir, label(self)), skipped)
         for layer in student.layers:
             layer.trainable = True  # frozen for this fit, not for those after it
-        path = workdir / "model.keras"
-        student.save(path)
-        return PassResult(replace(describe(path, trust=trust), steps=(*artifact.steps, label(self))), skipped)
+        made = write_keras(student, artifact, workdir, label(self), trust=trust)
+        return PassResult(made, skipped)
 
     def _objective(self, part: Mapping[str, Any], asked: Asked) -> "tuple[Objective, Mapping[str, Any]]":
         step: Any = _part(self.name, "losses", {**part}, LOSSES)
@@ -138,19 +133,8 @@ def _transform(part: Mapping[str, Any]) -> "WeightTransform":
 
 def _fake_quantized(
     student: Any, artifact: Artifact, task: Task, part: Mapping[str, Any], seed: int
-) -> tuple[Any, Any]:
-    """The twin that computes on grids and shares the student's weights, and its graph."""
-    from compress.quantize.lsq.fake import calibrate, fake_quantized
-    from compress.quantize.lsq.lowering import lower
-    from edgetool.passes.step import calibration_samples
-
+) -> "tuple[Any, Graph]":
     if len(artifact.outputs) != 1:
         raise BadModel(f"{artifact.path} has {len(artifact.outputs)} outputs; train.joint takes one")
     step: Any = _part(Joint.name, "transforms", part, TRANSFORMS)
-    graph = lower(student)
-    names = [spec.name for spec in artifact.inputs]
-    ordered = (
-        dict(zip(graph.inputs, (one[name] for name in names), strict=True))
-        for one in calibration_samples(task, step.samples, seed)()
-    )
-    return fake_quantized(student, graph, calibrate(graph, ordered)), graph
+    return twin(student, artifact, calibration_samples(task, step.samples, seed)())

@@ -1,16 +1,20 @@
 """Learned step size quantization: int8 training for recurrent, attention and embedding layers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from edge.artifact import Artifact, Format
 from edgetool.passes.recovery import recover
-from edgetool.passes.step import TRAINABLE, PassResult, label, needed, positive, write_model
+from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, write_model
 from edgetool.progress import At
-from edgetool.task import Task, batches
+from edgetool.task import Batch, Task, batches
+
+if TYPE_CHECKING:
+    from compress.quantize.lsq.graph import Graph
 
 CALIBRATION_BATCH = 64
 
@@ -30,13 +34,7 @@ class LearnedSteps:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        for key, value in (
-            ("samples", self.samples),
-            ("epochs", self.epochs),
-            ("learning_rate", self.learning_rate),
-            ("batch_size", self.batch_size),
-        ):
-            positive(self.name, key, value)
+        all_positive(self, "samples", "epochs", "learning_rate", "batch_size")
 
     def produces(self, source: Format) -> Format:
         return "tflite"
@@ -44,22 +42,35 @@ class LearnedSteps:
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
-        from compress.quantize.lsq.fake import calibrate, fake_quantized, learned
-        from compress.quantize.lsq.lowering import lower
-        from compress.quantize.lsq.to_litert import to_litert
         from compress.training import FineTune
         from convert.load import load_keras
 
         task = needed(task, self.name)
         source = load_keras(artifact.path, trust=trust)
-        graph = lower(source)
         progress(0.0, f"calibrating on {min(self.samples, task.train.n)} training examples")
         drawn = np.random.default_rng(seed).permutation(task.train.n)[: self.samples]
-        names = [spec.name for spec in artifact.inputs]
         examples = (inputs for inputs, _ in batches(task.train, CALIBRATION_BATCH, drawn))
-        ordered = (dict(zip(graph.inputs, (one[name] for name in names), strict=True)) for one in examples)
-        model = fake_quantized(source, graph, calibrate(graph, ordered))
+        model, graph = twin(source, artifact, examples)
         said = recover(model, task, FineTune(self.epochs, self.learning_rate, self.batch_size, seed), progress)
         progress(1.0, "writing the integer model")
-        data = to_litert(graph, learned(model), names, [spec.name for spec in artifact.outputs])
-        return PassResult(write_model(data, artifact, workdir, "tflite", label(self)), said)
+        return PassResult(write_integer(model, graph, artifact, workdir, label(self)), said)
+
+
+def twin(source: Any, artifact: Artifact, examples: Iterable[Batch]) -> "tuple[Any, Graph]":
+    """The model that computes on grids and shares the weights of `source`, and its graph; calibrated on `examples`."""
+    from compress.quantize.lsq.fake import calibrate, fake_quantized
+    from compress.quantize.lsq.lowering import lower
+
+    graph = lower(source)
+    names = [spec.name for spec in artifact.inputs]
+    ordered = (dict(zip(graph.inputs, (one[name] for name in names), strict=True)) for one in examples)
+    return fake_quantized(source, graph, calibrate(graph, ordered)), graph
+
+
+def write_integer(model: Any, graph: "Graph", source: Artifact, workdir: Path, step: str) -> Artifact:
+    """The integer .tflite of a trained twin; `step` is what made it of `source`."""
+    from compress.quantize.lsq.fake import learned
+    from compress.quantize.lsq.to_litert import to_litert
+
+    names = [[spec.name for spec in specs] for specs in (source.inputs, source.outputs)]
+    return write_model(to_litert(graph, learned(model), *names), source, workdir, "tflite", step)

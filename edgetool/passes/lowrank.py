@@ -1,13 +1,13 @@
 """Low-rank factorization: layers become thinner ones, and the model is fine-tuned."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
 from edgetool.passes.recovery import recover
-from edgetool.passes.step import TRAINABLE, PassResult, label, needed, positive
+from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, write_keras
 from edgetool.progress import At
 from edgetool.task import Task
 
@@ -30,12 +30,7 @@ class LowRankSVD:
     batch_size: int = 128
 
     def __post_init__(self) -> None:
-        for key, value in (
-            ("multiple", self.multiple),
-            ("learning_rate", self.learning_rate),
-            ("batch_size", self.batch_size),
-        ):
-            positive(self.name, key, value)
+        all_positive(self, "multiple", "learning_rate", "batch_size")
         if not 0 < self.macs < 1:
             raise BadRecipe(f"{self.name}: macs must be above 0 and below 1, not {self.macs}")
         if not 0 <= self.energy <= 1:
@@ -51,7 +46,7 @@ class LowRankSVD:
     ) -> PassResult:
         from compress.lowrank.factorize import LowRank, factorize
         from compress.training import FineTune
-        from convert.load import describe, load_keras
+        from convert.load import load_keras
 
         if self.epochs:
             task = needed(task, self.name)
@@ -62,6 +57,4 @@ class LowRankSVD:
         if self.epochs:
             tune = FineTune(self.epochs, self.learning_rate, self.batch_size, seed)
             skipped += recover(made.model, needed(task, self.name), tune, progress)
-        path = workdir / "model.keras"
-        made.model.save(path)
-        return PassResult(replace(describe(path, trust=trust), steps=(*artifact.steps, label(self))), skipped)
+        return PassResult(write_keras(made.model, artifact, workdir, label(self), trust=trust), skipped)

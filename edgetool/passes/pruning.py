@@ -1,12 +1,13 @@
 """Pruning of weights: training-time passes, so they take Keras 3 models."""
 
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
-from edgetool.passes.step import TRAINABLE, PassResult, label, needed, one_of, positive
+from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, one_of, write_keras
 from edgetool.progress import At
 from edgetool.task import Task
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Prune:
+class _Prune(ABC):
     """What every one of them is told about its fine-tune: `end` is the fraction of it after which nothing more goes.
 
     `schedule` is polynomial (Zhu and Gupta, equation 1) or constant; `depthwise` prunes depthwise kernels too.
@@ -32,27 +33,22 @@ class _Prune:
 
     def __post_init__(self) -> None:
         one_of(self.name, "schedule", self.schedule, ("polynomial", "constant"))
-        for key, value in (
-            ("epochs", self.epochs),
-            ("learning_rate", self.learning_rate),
-            ("batch_size", self.batch_size),
-        ):
-            positive(self.name, key, value)
+        all_positive(self, "epochs", "learning_rate", "batch_size")
         if not 0 < self.end <= 1:
             raise BadRecipe(f"{self.name}: end must be above 0 and at most 1, not {self.end}")
 
     def produces(self, source: Format) -> Format:
         return "keras"
 
+    @abstractmethod
     def pruner(self) -> "Pruner":
         """What prunes the model during one fit."""
-        raise NotImplementedError
 
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
         from compress.training import FineTune, check_model
-        from convert.load import describe, load_keras
+        from convert.load import load_keras
         from edgetool.passes.fitting import fit_task
 
         task = needed(task, self.name)
@@ -60,9 +56,7 @@ class _Prune:
         check_model(model)
         settings = FineTune(self.epochs, self.learning_rate, self.batch_size, seed)
         summary = fit_task(model, task, settings, workdir, progress, "pruning", transforms=[self.pruner()])
-        path = workdir / "model.keras"
-        model.save(path)
-        made = replace(describe(path, trust=trust), steps=(*artifact.steps, label(self)))
+        made = write_keras(model, artifact, workdir, label(self), trust=trust)
         return PassResult(made, summary.transforms[0].skipped)
 
 

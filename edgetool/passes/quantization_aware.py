@@ -8,7 +8,7 @@ import numpy as np
 
 from edge.artifact import Artifact, Format
 from edge.errors import CheckFailed
-from edgetool.passes.step import TRAINABLE, PassResult, label, needed, positive, write_model
+from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, write_model
 from edgetool.progress import At
 from edgetool.task import Task, batches
 
@@ -31,12 +31,7 @@ class QuantizationAware:
     batch_size: int = 128
 
     def __post_init__(self) -> None:
-        for key, value in (
-            ("epochs", self.epochs),
-            ("learning_rate", self.learning_rate),
-            ("batch_size", self.batch_size),
-        ):
-            positive(self.name, key, value)
+        all_positive(self, "epochs", "learning_rate", "batch_size")
 
     def produces(self, source: Format) -> Format:
         return "tflite"

@@ -1,6 +1,6 @@
 """The fine-tune after a pass that changed a Keras model's shape: what it lost is won back, or the weights are kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from edgetool.progress import At
 from edgetool.task import Examples, Task, batches
 
 if TYPE_CHECKING:
+    from compress.training import Batch as TrainBatch
     from compress.training import FineTune, Loss
 
 VAL_BATCH = 500
@@ -21,38 +22,47 @@ def loss_of(task: Task) -> "Loss":
     return "crossentropy" if np.issubdtype(task.train.labels().dtype, np.integer) else "mse"
 
 
-def recover(
-    model: Any, task: Task, settings: "FineTune", progress: At, fit: Callable[..., Any] | None = None
-) -> tuple[Skipped, ...]:
-    """Fine-tune a Keras model in place; where it diverges or ends worse on `val`, put its weights back and say so.
+def epochs_of(task: Task, size: int, seed: int) -> "Callable[[int], Iterator[TrainBatch]]":
+    """Epoch (0, 1, …) -> its batches of `size` training examples, shuffled the same way at every call."""
+    return lambda epoch: batches(task.train, size, np.random.default_rng((seed, epoch)).permutation(task.train.n))
 
-    `fit` has the signature of `compress.training.fine_tune`, which is the default: distillation from the model
-    before the pass is a function that knows it.
-    """
+
+def recover(model: Any, task: Task, settings: "FineTune", progress: At) -> tuple[Skipped, ...]:
+    """Fine-tune a Keras model in place; where it diverges or ends worse on `val`, put its weights back and say so."""
     from compress.training import fine_tune
 
-    start, before = goodness(model, task), model.get_weights()
     size = min(settings.batch_size, task.train.n)
-    try:
-        (fit or fine_tune)(
+
+    def fit() -> None:
+        fine_tune(
             model,
-            lambda epoch: batches(
-                task.train, size, np.random.default_rng((settings.seed, epoch)).permutation(task.train.n)
-            ),
+            epochs_of(task, size, settings.seed),
             task.train.n // size,
             loss_of(task),
             (),
             settings,
             lambda done, total, loss: progress(done / total, f"fine-tuning, step {done} of {total}, loss {loss:.3f}"),
         )
+
+    before = model.get_weights()
+    return kept_if_better(model, task, fit, lambda: model.set_weights(before))
+
+
+def kept_if_better(
+    model: Any, task: Task, fit: Callable[[], None], put_back: Callable[[], None]
+) -> tuple[Skipped, ...]:
+    """Run `fit`; where it fails a check or the model ends worse on `val`, run `put_back` and say why."""
+    start = goodness(model, task)
+    try:
+        fit()
     except CheckFailed as error:
+        put_back()
         return (Skipped("fine-tune", f"{error.message}; the weights before it are kept"),)
     end = goodness(model, task)
     if end >= start:
         return ()
-    model.set_weights(before)
-    name = task.metric.name
-    why = f"{name} on val went from {abs(start):.4g} to {abs(end):.4g}; the weights before it are kept"
+    put_back()
+    why = f"{task.metric.name} on val went from {abs(start):.4g} to {abs(end):.4g}; the weights before it are kept"
     return (Skipped("fine-tune", why),)
 
 

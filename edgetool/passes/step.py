@@ -69,6 +69,12 @@ def positive(name: str, key: str, value: float) -> None:
         raise BadRecipe(f"{name}: {key} must be above 0, not {value}")
 
 
+def all_positive(step: Any, *keys: str) -> None:
+    """Raise BadRecipe for the first of these settings of a pass that is not above 0."""
+    for key in keys:
+        positive(step.name, key, getattr(step, key))
+
+
 def one_of(name: str, key: str, value: str, known: tuple[str, ...]) -> None:
     """Raise UnknownName with the nearest where a setting is none of the known words."""
     if value not in known:
@@ -88,6 +94,15 @@ def write_model(model: bytes, source: Artifact, workdir: Path, suffix: Format, s
     path = workdir / f"model.{suffix}"
     path.write_bytes(model)
     return replace(describe(path), steps=(*source.steps, step))
+
+
+def write_keras(model: Any, source: Artifact, workdir: Path, step: str, *, trust: bool) -> Artifact:
+    """Save a Keras model below `workdir` and describe it; `step` is what made it of `source`."""
+    from convert.load import describe
+
+    path = workdir / "model.keras"
+    model.save(path)
+    return replace(describe(path, trust=trust), steps=(*source.steps, step))
 
 
 def needed(task: Task | None, name: str) -> Task:

@@ -5,17 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from edge.errors import CheckFailed
 from edge.report import Skipped
-from edgetool.passes.recovery import goodness, loss_of
+from edgetool.passes.recovery import epochs_of, kept_if_better, loss_of
 from edgetool.progress import At
-from edgetool.task import Task, batches
+from edgetool.task import Task
 
 if TYPE_CHECKING:
-    from compress.tf_keras_training import OutputKind
-    from compress.training import FineTune
+    from compress.training import FineTune, OutputKind
 
 
 @dataclass(frozen=True)
@@ -35,8 +31,7 @@ def load_pair(path: Path, *, trust: bool) -> Pair:
         CheckFailed: the two compute different outputs.
 
     """
-    from compress.tf_keras_training import require_trainable
-    from compress.training import output_kind
+    from compress.training import output_kind, require_trainable
     from convert.bridge.crossing import is_legacy, to_keras, to_tf_keras
     from convert.load import load_keras
 
@@ -58,31 +53,22 @@ def fit(
     """Fine-tune a tf_keras model in place; where it diverges or ends worse on `val`, its weights are put back."""
     from compress.tf_keras_training import fine_tune_tf_keras
 
-    start, before = goodness(model, task), [variable.numpy() for variable in model.variables]
+    before = [variable.numpy() for variable in model.variables]
+    size = min(settings.batch_size, task.train.n)
 
     def put_back() -> None:
         for variable, value in zip(model.variables, before, strict=True):
             variable.assign(value)
 
-    size = min(settings.batch_size, task.train.n)
-    try:
+    def run() -> None:
         fine_tune_tf_keras(
             model,
-            lambda epoch: batches(
-                task.train, size, np.random.default_rng((settings.seed, epoch)).permutation(task.train.n)
-            ),
+            epochs_of(task, size, settings.seed),
             task.train.n // size,
             (loss_of(task), output),
             settings,
             lambda done, total, loss: progress(done / total, f"training, step {done} of {total}, loss {loss:.3f}"),
             after_step,
         )
-    except CheckFailed as error:
-        put_back()
-        return (Skipped("fine-tune", f"{error.message}; the weights before it are kept"),)
-    end = goodness(model, task)
-    if end >= start:
-        return ()
-    put_back()
-    why = f"{task.metric.name} on val went from {abs(start):.4g} to {abs(end):.4g}; the weights before it are kept"
-    return (Skipped("fine-tune", why),)
+
+    return kept_if_better(model, task, run, put_back)

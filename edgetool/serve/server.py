@@ -146,8 +146,6 @@ def _require_libraries() -> None:
 def _opened(paths: Sequence[Path]) -> list[Bundle]:
     bundles: dict[str, tuple[Path, Bundle]] = {}
     for path in paths:
-        if path.suffix.lower() in {".tflite", ".onnx", ".keras", ".h5"}:
-            raise BadInput(f"{path} is a model, not a bundle", "edgetool compress makes a bundle (*.edge) of it")
         bundle = open_bundle(path)
         name = bundle.manifest.name
         # no path of a URL holds a slash, and . and .. are taken out of it

@@ -199,11 +199,7 @@ def concatenate(use: Use) -> Flows:
         return use.stop("its inputs have their channels along different axes")
     (along,) = axes
     parts = [use.channels(i, along) for i in range(len(use.inputs))]
-    if axis == along:
-        return [Flow(along, np.concatenate(parts))]
-    for part in parts[1:]:
-        use.structure.join(parts[0], part)
-    return [Flow(along, parts[0])]
+    return [use.structure.concatenated(parts, along, axis)]
 
 
 def reshape(use: Use) -> Flows:

@@ -292,11 +292,7 @@ def concatenate(use: Use) -> Flows:
     axis = use.attribute("axis")
     axis = axis if axis < 0 else axis - len(use.shape())
     parts = [use.channels(along, i) for i in range(len(use.node.input))]
-    if axis == along:
-        return [Flow(along, np.concatenate(parts))]
-    for part in parts[1:]:
-        use.structure.join(parts[0], part)
-    return [Flow(along, parts[0])]
+    return [use.structure.concatenated(parts, along, axis)]
 
 
 def reshape(use: Use) -> Flows:

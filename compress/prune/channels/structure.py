@@ -105,6 +105,14 @@ class Structure:
             low, high = sorted((self._root(one), self._root(other)))
             self._parent[high] = low
 
+    def concatenated(self, parts: Sequence[Labels], along: int, axis: int) -> Flow:
+        """Of tensors with their channels along `along`, concatenated along `axis`: one behind the other, or joined."""
+        if axis == along:
+            return Flow(along, np.concatenate(parts))
+        for part in parts[1:]:
+            self.join(parts[0], part)
+        return Flow(along, parts[0])
+
     def keep(self, labels: Labels, reason: str) -> int:
         """Never prune these channels; the number of them that could have been until now."""
         found = np.unique(self.roots(labels))

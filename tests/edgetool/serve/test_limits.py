@@ -57,6 +57,7 @@ def test_an_endless_chunked_body_is_cut_off(served):
                 connection.sendall(chunk)
             except OSError:
                 ended = True
+        assert ended
 
 
 def test_the_largest_body_that_fits_is_answered(served):
@@ -120,6 +121,7 @@ def test_requests_on_one_connection(served):
         received = b""
         while received.count(b"HTTP/1.1 200 OK") < 20 or not received.endswith(b"}}"):
             received += connection.recv(65536)
+    assert received.count(b"HTTP/1.1 200 OK") == 20
 
 
 def test_more_connections_than_are_kept_are_told_so(served):
