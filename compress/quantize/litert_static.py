@@ -85,7 +85,7 @@ def quantize_static(
                 f"{precision} of this .tflite failed: {error}",
                 "convert the Keras model to it, or use dynamic or float16",
             ) from error
-    result = write_model(_rewrite_wide_biases(restore_names(read_model(result), parsed), parsed))
+    result = write_model(rewrite_wide_biases(restore_names(read_model(result), parsed), parsed))
     return Quantized(result, stayed_float(result, f"the quantizer has no {precision} rule for it"))
 
 
@@ -95,7 +95,7 @@ def _convolutions() -> tuple[Any, ...]:
     return Names.CONV_2D, Names.DEPTHWISE_CONV_2D, Names.CONV_2D_TRANSPOSE
 
 
-def _rewrite_wide_biases(result: Any, original: Any) -> Any:
+def rewrite_wide_biases(result: Any, original: Any) -> Any:
     """Quantize every 64-bit bias again, in place: round(bias / scale).
 
     litert_quantizer 0.11 clips them to 32 bits. A channel whose weights are almost zero has so small a scale that its

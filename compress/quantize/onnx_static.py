@@ -77,7 +77,7 @@ def _quantized(
 ) -> Quantized:
     with quiet():
         try:
-            result = _rewrite(
+            result = rewrite(
                 ready, {name: seen.range(method) for name, seen in ranges.items()}, precision, per_channel=per_channel
             )
         except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
@@ -141,7 +141,15 @@ def _fit(sample: dict[str, npt.NDArray[Any]], entry: Any, n: int) -> npt.NDArray
     return array
 
 
-def _rewrite(model: Any, ranges: dict[str, tuple[float, float]], precision: str, *, per_channel: bool) -> Any:
+def rewrite(
+    model: Any,
+    ranges: dict[str, tuple[float, float]],
+    precision: str,
+    *,
+    per_channel: bool,
+    nodes: Sequence[str] = (),
+) -> Any:
+    """A ModelProto in QDQ form, all of it or the nodes so named; `ranges` by tensor name. `model` is unchanged."""
     import onnx
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
@@ -162,7 +170,7 @@ def _rewrite(model: Any, ranges: dict[str, tuple[float, float]], precision: str,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8 if precision == "int8" else QuantType.QUInt16,
         tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
-        nodes_to_quantize=[],
+        nodes_to_quantize=list(nodes),
         nodes_to_exclude=[],
         op_types_to_quantize=list({*QDQRegistry, *QLinearOpsRegistry}),
         extra_options={},
