@@ -14,11 +14,22 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from compress.checkpoint import read, write
+from compress.cluster.coded_bits import (
+    LLOYD_ROUNDS,
+    budget_bits,
+    codebook,
+    coded_bits,
+    entropy_bits,
+    keep_within,
+    nearest,
+    short_floats,
+)
 from compress.prune.pruner import prunable
 from compress.training import (
     Batch,
@@ -28,23 +39,18 @@ from compress.training import (
     Progress,
     TransformSummary,
     check_model,
+    exactly,
     loss_function,
     output_kind,
+    require_finite,
     seed_layers,
 )
 from edge.errors import BadData, CheckFailed
 from edge.report import Skipped
 
-Floats = npt.NDArray[np.floating[Any]]
-Mask = npt.NDArray[np.bool_]
-
 NAME = "cluster.entropy"
-# Pseudo-elements of the mean density in each row and column, so that an empty one can be entered again.
-PRIOR = 4.0
-PROBABILITIES = (1e-4, 1 - 1e-4)
 # Adam's mean of squared gradients starts at zero: no weight is worth nothing before it was seen.
 LEAST_CURVATURE = 1e-20
-LLOYD_ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -83,97 +89,6 @@ class EntropyConstraint:
             raise ValueError(f"frequency_steps must be at least 1, not {self.frequency_steps}")
 
 
-def budget_bits(step: float, last: float, ratio: float, weights: int, start: float) -> float:
-    """The bits that `weights` weights may take at `step`: from `start` bits each down to 32 / ratio from `last` on.
-
-    They fall with the cube of what is left of the schedule (Zhu and Gupta, 2017, equation 1).
-    """
-    left = 1 - min(step / last, 1.0)
-    end = 32 / ratio
-    return weights * (end + max(start - end, 0.0) * left**3)
-
-
-def density(kept: Mask) -> Floats:
-    """The probability that an element is kept, by its row and its column: [..., rows, columns] -> the same shape.
-
-    A row's density times its column's over the mean one, each smoothed. Leading axes (of convolutions) are rows.
-    """
-    flat = kept.reshape(-1, kept.shape[-1])
-    mean = (flat.sum() + 1) / (flat.size + 2)
-    rows = (flat.sum(axis=1) + PRIOR * mean) / (flat.shape[1] + PRIOR)
-    columns = (flat.sum(axis=0) + PRIOR * mean) / (flat.shape[0] + PRIOR)
-    p: Floats = np.clip(np.outer(rows, columns) / mean, *PROBABILITIES)
-    return p.reshape(kept.shape)
-
-
-def coded_bits(kept: Mask, value_bits: float) -> float:
-    """What a kernel takes: -log2 p for a kept weight with the bits of its value, -log2(1 - p) for a zero."""
-    p = density(kept)
-    return float(-np.log2(np.where(kept, p, 1 - p)).sum() + value_bits * np.count_nonzero(kept))
-
-
-def keep_within(gains: Sequence[Floats], before: Sequence[Mask], value_bits: float, bits: float) -> list[Mask]:
-    """The weights that are kept, those of the largest gain per bit first, as many as `bits` have room for.
-
-    A weight's bits are those it takes over a zero among the weights `before`; all kernels share the budget.
-    """
-    flat = np.concatenate([gain.ravel() for gain in gains])
-    p = np.concatenate([density(kept).ravel() for kept in before])
-    # Where zeros are the rarer word a weight seems free; it still costs its value.
-    extra = value_bits + np.maximum(np.log2(1 - p) - np.log2(p), 0)
-    order = np.argsort(-flat / extra, kind="stable")
-    ends = np.cumsum([gain.size for gain in gains])[:-1]
-
-    def first(n: int) -> list[Mask]:
-        kept = np.zeros(flat.size, np.bool_)
-        kept[order[:n]] = True
-        return [part.reshape(gain.shape) for part, gain in zip(np.split(kept, ends), gains, strict=True)]
-
-    fits, beyond = 0, int(np.count_nonzero(flat > 0)) + 1
-    while beyond - fits > max(1, fits // 500):
-        middle = (fits + beyond) // 2
-        if sum(coded_bits(kept, value_bits) for kept in first(middle)) <= bits:
-            fits = middle
-        else:
-            beyond = middle
-    return first(fits)
-
-
-def codebook(values: Floats, clusters: int, start: Floats | None = None, rounds: int = LLOYD_ROUNDS) -> Floats:
-    """Lloyd's algorithm in one dimension: values [n] -> sorted centres [clusters], first spread over quantiles.
-
-    Lloyd, "Least squares quantization in PCM", 1982. Centres that no value is nearest to stay where they are.
-    """
-    ordered = np.sort(np.asarray(values, np.float64).ravel())
-    spread = (np.arange(clusters) + 0.5) / clusters
-    centres = np.quantile(ordered, spread) if start is None else np.sort(np.asarray(start, np.float64))
-    sums = np.concatenate([[0.0], np.cumsum(ordered)])
-    for _ in range(rounds):
-        bounds = np.concatenate([[0], np.searchsorted(ordered, (centres[1:] + centres[:-1]) / 2), [len(ordered)]])
-        counts = np.diff(bounds)
-        centres = np.where(counts > 0, np.diff(sums[bounds]) / np.maximum(counts, 1), centres)
-    return np.sort(centres)
-
-
-def nearest(values: Floats, centres: Floats) -> Floats:
-    """Each value's nearest centre; centres are sorted."""
-    return centres[np.searchsorted((centres[1:] + centres[:-1]) / 2, values)]
-
-
-def short_floats(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Rounded to bfloat16, half to even: 8 significant bits, of which a packed file stores no more than two bytes."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    return rounded.astype(np.uint32).view(np.float32)
-
-
-def entropy_bits(symbols: npt.NDArray[np.integer[Any]]) -> float:
-    """Mean bits of a symbol for an ideal code."""
-    counts = np.unique(symbols, return_counts=True)[1]
-    p = counts / counts.sum()
-    return float(-(p * np.log2(p)).sum())
-
-
 def fit_to_budget(
     model: Any,
     train: Callable[[int], Iterator[Batch]],
@@ -182,6 +97,7 @@ def fit_to_budget(
     constraint: EntropyConstraint,
     settings: FineTune,
     progress: Progress,
+    checkpoint: Path | None = None,
 ) -> FitSummary:
     """Train a Keras 3 model in place until its kernels fit the budget. Arguments as those of `training.fine_tune`.
 
@@ -196,7 +112,7 @@ def fit_to_budget(
     check_model(model)
     before = model.get_weights()
     try:
-        return _Fit(model, loss, constraint, settings, steps_per_epoch).run(train, progress)
+        return _Fit(model, loss, constraint, settings, steps_per_epoch).run(train, progress, checkpoint)
     except BaseException:
         model.set_weights(before)
         raise
@@ -240,20 +156,25 @@ class _Fit:
         teacher.set_weights(model.get_weights())
         self._step = _step(self, teacher, loss)
 
-    def run(self, train: Callable[[int], Iterator[Batch]], progress: Progress) -> FitSummary:
+    def run(self, train: Callable[[int], Iterator[Batch]], progress: Progress, checkpoint: Path | None) -> FitSummary:
         """Train, and shape the kernels every `frequency_steps`."""
         import keras
 
-        started, done, losses = time.monotonic(), 0, list[float]()
+        started, losses = time.monotonic(), list[float]()
         names = [tensor.name for tensor in keras.tree.flatten(self.model.input)]
-        for epoch in range(self.settings.epochs):
-            batches, total_loss = iter(train(epoch)), 0.0
-            for index in range(self.steps_per_epoch):
-                batch = next(batches, None)
-                if batch is None:
-                    raise BadData(
-                        f"epoch {epoch + 1} of the training data ended after {index} of {self.steps_per_epoch} batches"
-                    )
+        fit = {"settings": repr((self.settings, self.constraint)), "steps_per_epoch": self.steps_per_epoch}
+        variables = [*self.latents, *self.model.variables, *self.optimizer.variables]
+        variables += [*self.masks, *self.centres, self.shared]
+        found = None if checkpoint is None else read(checkpoint, fit)
+        if found is not None:
+            losses = found.epoch_losses
+            for variable, kept in zip(variables, found.variables, strict=True):
+                variable.assign(kept)
+            self.kept = [mask.numpy() for mask in self.masks]
+        done = len(losses) * self.steps_per_epoch
+        for epoch in range(len(losses), self.settings.epochs):
+            total_loss = 0.0
+            for batch in exactly(train(epoch), self.steps_per_epoch, epoch):
                 if done % self.constraint.frequency_steps == 0 or done == self.share_step:
                     self._shape(done)
                 self.optimizer.learning_rate.assign(self._rate(done))
@@ -266,6 +187,8 @@ class _Fit:
                 done, total_loss = done + 1, total_loss + value
                 progress(done, self.total, value)
             losses.append(total_loss / self.steps_per_epoch)
+            if checkpoint is not None:
+                write(checkpoint, fit, losses, [variable.numpy() for variable in variables], ())
         return FitSummary(done, tuple(losses), time.monotonic() - started, (self._finish(),))
 
     def _rate(self, step: int) -> float:
@@ -290,7 +213,7 @@ class _Fit:
         self.shared.assign(True)
 
     def _choose(self, step: int) -> None:
-        _require_finite(self.kernels)
+        self._require_finite(self.kernels, step)
         latents = [latent.numpy().astype(np.float64) for latent in self.latents]
         curvatures = [self.optimizer._velocities[place].numpy() for place in range(len(latents))]  # noqa: SLF001 - Keras has no public name for Adam's second moments
         gains = [
@@ -308,6 +231,9 @@ class _Fit:
                 )
             variable.assign(kept)
 
+    def _require_finite(self, variables: Sequence[Any], step: int) -> None:
+        require_finite({variable.path: variable for variable in variables}, step, self.settings.learning_rate)
+
     def _finish(self) -> TransformSummary:
         """Kernels as they stay, everything else in short floats; the bits of each."""
         figures = {}
@@ -316,7 +242,7 @@ class _Fit:
             kernel.assign(values)
             bits = coded_bits(kept, entropy_bits(values[kept].view(np.int32)))
             figures[kernel.path] = bits / kept.size
-        _require_finite(self.model.trainable_variables)
+        self._require_finite(self.model.trainable_variables, self.total)
         for variable in self.others:
             variable.assign(short_floats(variable.numpy()))
         return TransformSummary(NAME, figures, self.skipped)
@@ -356,16 +282,6 @@ def _step(fit: _Fit, teacher: Any, loss: Loss) -> Callable[[list[Any], Any], Any
         return step([tf.convert_to_tensor(array) for array in arrays], tf.convert_to_tensor(labels))
 
     return run
-
-
-def _require_finite(variables: Sequence[Any]) -> None:
-    """Raise CheckFailed for NaN: ReLU turns it into 0 on some CPUs, so a loss can stay finite while weights do not."""
-    for variable in variables:
-        if not np.all(np.isfinite(variable.numpy())):
-            raise CheckFailed(
-                f"{variable.path} has weights that are NaN or infinite",
-                "look for NaN in the data, or lower the learning rate",
-            )
 
 
 def _arrays(batch: Batch, names: Sequence[str]) -> list[Any]:

@@ -14,6 +14,7 @@ from edgetool.passes.recovery import loss_of, recover
 from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, one_of, write_keras, write_model
 from edgetool.progress import At
 from edgetool.task import Task, batches
+from edgetool.workspace import KEPT
 
 if TYPE_CHECKING:
     from compress.prune.channels.channel import ChannelPruning
@@ -81,9 +82,10 @@ class ChannelPrune:
             model = pruned.model
             skipped |= {(entry.what, entry.reason): entry for entry in pruned.skipped}
             if round_number < self.rounds and self.epochs:
-                recover(model, needed(task, self.name), self._tune(1, seed), progress)
+                kept = workdir / KEPT / f"round{round_number}"
+                recover(model, needed(task, self.name), self._tune(1, seed), kept, progress)
         if self.epochs:
-            said = recover(model, needed(task, self.name), self._tune(self.epochs, seed), progress)
+            said = recover(model, needed(task, self.name), self._tune(self.epochs, seed), workdir / KEPT, progress)
             skipped |= {(entry.what, entry.reason): entry for entry in said}
         made = write_keras(model, artifact, workdir, label(self), trust=trust)
         return PassResult(made, tuple(skipped.values()))

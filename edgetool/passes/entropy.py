@@ -10,6 +10,7 @@ from edgetool.passes.recovery import epochs_of, loss_of
 from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, write_keras
 from edgetool.progress import At
 from edgetool.task import Task
+from edgetool.workspace import KEPT
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class EntropyCluster:
             EntropyConstraint(ratio=self.ratio, clusters=self.clusters, distill=self.distill),
             FineTune(self.epochs, self.learning_rate, self.batch_size, seed),
             lambda done, total, loss: progress(done / total, f"sharing, step {done} of {total}, loss {loss:.3f}"),
+            workdir / KEPT,
         )
         made = write_keras(model, artifact, workdir, label(self), trust=trust)
         return PassResult(made, summary.transforms[0].skipped)

@@ -12,6 +12,7 @@ from edgetool.passes.recovery import recover
 from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, write_model
 from edgetool.progress import At
 from edgetool.task import Batch, Task, batches
+from edgetool.workspace import KEPT
 
 if TYPE_CHECKING:
     from compress.quantize.lsq.graph import Graph
@@ -51,7 +52,8 @@ class LearnedSteps:
         drawn = np.random.default_rng(seed).permutation(task.train.n)[: self.samples]
         examples = (inputs for inputs, _ in batches(task.train, CALIBRATION_BATCH, drawn))
         model, graph = twin(source, artifact, examples)
-        said = recover(model, task, FineTune(self.epochs, self.learning_rate, self.batch_size, seed), progress)
+        tune = FineTune(self.epochs, self.learning_rate, self.batch_size, seed)
+        said = recover(model, task, tune, workdir / KEPT, progress)
         progress(1.0, "writing the integer model")
         return PassResult(write_integer(model, graph, artifact, workdir, label(self)), said)
 

@@ -10,6 +10,7 @@ from edgetool.passes.recovery import recover
 from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, write_keras
 from edgetool.progress import At
 from edgetool.task import Task
+from edgetool.workspace import KEPT
 
 
 @dataclass(frozen=True)
@@ -56,5 +57,5 @@ class LowRankSVD:
         skipped = made.skipped
         if self.epochs:
             tune = FineTune(self.epochs, self.learning_rate, self.batch_size, seed)
-            skipped += recover(made.model, needed(task, self.name), tune, progress)
+            skipped += recover(made.model, needed(task, self.name), tune, workdir / KEPT, progress)
         return PassResult(write_keras(made.model, artifact, workdir, label(self), trust=trust), skipped)

@@ -1,6 +1,7 @@
 """The fine-tune after a pass that changed a Keras model's shape: what it lost is won back, or the weights are kept."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +28,11 @@ def epochs_of(task: Task, size: int, seed: int) -> "Callable[[int], Iterator[Tra
     return lambda epoch: batches(task.train, size, np.random.default_rng((seed, epoch)).permutation(task.train.n))
 
 
-def recover(model: Any, task: Task, settings: "FineTune", progress: At) -> tuple[Skipped, ...]:
-    """Fine-tune a Keras model in place; where it diverges or ends worse on `val`, put its weights back and say so."""
+def recover(model: Any, task: Task, settings: "FineTune", kept: Path, progress: At) -> tuple[Skipped, ...]:
+    """Fine-tune a Keras model in place; where it diverges or ends worse on `val`, put its weights back and say so.
+
+    Whole epochs are kept in the folder `kept`, from which an interrupted fit goes on.
+    """
     from compress.training import fine_tune
 
     size = min(settings.batch_size, task.train.n)
@@ -42,6 +46,7 @@ def recover(model: Any, task: Task, settings: "FineTune", progress: At) -> tuple
             (),
             settings,
             lambda done, total, loss: progress(done / total, f"fine-tuning, step {done} of {total}, loss {loss:.3f}"),
+            checkpoint=kept,
         )
 
     before = model.get_weights()

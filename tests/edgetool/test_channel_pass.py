@@ -82,11 +82,11 @@ def test_onnx_is_pruned_without_training(tmp_path: Path) -> None:
         )
 
 
-def test_a_fine_tune_that_diverges_or_ends_worse_is_taken_back(task: Task) -> None:
+def test_a_fine_tune_that_diverges_or_ends_worse_is_taken_back(task: Task, tmp_path: Path) -> None:
     model = load_keras(SOURCE.path, trust=False)
     before = model.get_weights()
     for rate in (1e30, 30.0):
-        (said,) = recover(model, task, FineTune(1, rate, 32), lambda *_: None)
+        (said,) = recover(model, task, FineTune(1, rate, 32), tmp_path / str(rate), lambda *_: None)
         assert said.what == "fine-tune"
         assert "the weights before it are kept" in said.reason
         assert all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True))
