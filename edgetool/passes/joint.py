@@ -55,7 +55,7 @@ class Joint(Taught):
         return any(one["name"] == "quantize.lsq" for one in self.transforms)
 
     def produces(self, source: Format) -> Format:
-        return "tflite" if self.quantizes else "keras"
+        return self._integer_form(source) if self.quantizes else "keras"
 
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
@@ -85,11 +85,16 @@ class Joint(Taught):
         )  # fmt: skip
         skipped = tuple(entry for one in summary.transforms for entry in one.skipped)
         if graph is not None:
-            return PassResult(write_integer(model, graph, artifact, workdir, label(self)), skipped)
+            form = self._integer_form(artifact.format)
+            written = write_integer(model, graph, artifact, workdir, label(self), form)
+            return PassResult(written.artifact, (*skipped, *written.skipped))
         for layer in student.layers:
             layer.trainable = True  # frozen for this fit, not for those after it
         made = write_keras(student, artifact, workdir, label(self), trust=trust)
         return PassResult(made, skipped)
+
+    def _integer_form(self, source: Format) -> Format:
+        return _part(self.name, "transforms", self.transforms[-1], TRANSFORMS).produces(source)
 
     def _objective(self, part: Mapping[str, Any], asked: Asked) -> "tuple[Objective, Mapping[str, Any]]":
         step: Any = _part(self.name, "losses", {**part}, LOSSES)

@@ -9,7 +9,7 @@ import numpy as np
 
 from edge.artifact import Artifact, Format
 from edgetool.passes.recovery import recover
-from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, write_model
+from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, one_of, write_model
 from edgetool.progress import At
 from edgetool.task import Batch, Task, batches
 from edgetool.workspace import KEPT
@@ -24,7 +24,8 @@ CALIBRATION_BATCH = 64
 class LearnedSteps:
     """Steps of all weights and activations are learned with the weights; GRU, LSTM and attention become int8.
 
-    They start from `samples` training examples. What comes out is a .tflite that computes in integers throughout.
+    They start from `samples` training examples. What comes out is a .tflite that computes in integers throughout, or
+    with `format` "onnx" a QDQ .onnx with weights in 8 bits.
     """
 
     name: ClassVar[str] = "quantize.lsq"
@@ -33,12 +34,14 @@ class LearnedSteps:
     epochs: int = 3
     learning_rate: float = 1e-3
     batch_size: int = 64
+    format: str = "tflite"
 
     def __post_init__(self) -> None:
         all_positive(self, "samples", "epochs", "learning_rate", "batch_size")
+        one_of(self.name, "format", self.format, ("tflite", "onnx"))
 
     def produces(self, source: Format) -> Format:
-        return "tflite"
+        return "onnx" if self.format == "onnx" else "tflite"
 
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
@@ -55,7 +58,8 @@ class LearnedSteps:
         tune = FineTune(self.epochs, self.learning_rate, self.batch_size, seed)
         said = recover(model, task, tune, workdir / KEPT, progress)
         progress(1.0, "writing the integer model")
-        return PassResult(write_integer(model, graph, artifact, workdir, label(self)), said)
+        written = write_integer(model, graph, artifact, workdir, label(self), self.produces(artifact.format))
+        return PassResult(written.artifact, (*said, *written.skipped))
 
 
 def twin(source: Any, artifact: Artifact, examples: Iterable[Batch]) -> "tuple[Any, Graph]":
@@ -69,10 +73,18 @@ def twin(source: Any, artifact: Artifact, examples: Iterable[Batch]) -> "tuple[A
     return fake_quantized(source, graph, calibrate(graph, ordered)), graph
 
 
-def write_integer(model: Any, graph: "Graph", source: Artifact, workdir: Path, step: str) -> Artifact:
-    """The integer .tflite of a trained twin; `step` is what made it of `source`."""
+def write_integer(model: Any, graph: "Graph", source: Artifact, workdir: Path, step: str, form: Format) -> PassResult:
+    """The integer .tflite or .onnx of a trained twin; `step` is what made it of `source`."""
     from compress.quantize.lsq.fake import learned
     from compress.quantize.lsq.to_litert import to_litert
+    from compress.quantize.lsq.to_onnx import to_onnx
+    from compress.quantize.onnx_model import stayed_float
 
     names = [[spec.name for spec in specs] for specs in (source.inputs, source.outputs)]
-    return write_model(to_litert(graph, learned(model), *names), source, workdir, "tflite", step)
+    if form == "tflite":
+        return PassResult(write_model(to_litert(graph, learned(model), *names), source, workdir, form, step))
+    data = to_onnx(graph, learned(model), *names)
+    return PassResult(
+        write_model(data, source, workdir, form, step),
+        stayed_float(data, "it computes in float between integers: ONNX has it in pieces or in no integer form"),
+    )
