@@ -55,3 +55,31 @@ def test_writing_keeps_every_field_of_the_model() -> None:
         return {k: plain(v) for k, v in vars(value).items()} if hasattr(value, "__dict__") else value
 
     assert plain(after) == plain(before)
+
+
+def test_what_says_nothing_is_left_out_and_the_ends_keep_their_names(litert: bytes) -> None:
+    before, after = read_model(litert), read_model(compact(litert))
+    (old,), (new,) = before.subgraphs, after.subgraphs
+    assert [old.tensors[i].name for i in (*old.inputs, *old.outputs)] == [
+        new.tensors[i].name for i in (*new.inputs, *new.outputs)
+    ]
+    inner = [t.name for i, t in enumerate(new.tensors) if i not in (*new.inputs, *new.outputs)]
+    assert any(b";" in tensor.name for tensor in old.tensors)
+    assert len(set(inner)) == len(inner)
+    assert all(t.quantization is None for t in new.tensors)
+    assert {t.buffer for t in new.tensors} | {0} | {m.buffer for m in after.metadata or ()} == set(
+        range(len(after.buffers))
+    )
+    assert np.array_equal(outputs(compact(litert), "tflite"), outputs(litert, "tflite"))
+
+
+def test_a_compact_model_can_be_quantized(litert: bytes, calibration: Any) -> None:
+    from compress.quantize.litert_dynamic import quantize_dynamic
+    from compress.quantize.litert_int4 import quantize_int4
+    from compress.quantize.litert_static import quantize_static
+
+    small = compact(litert)
+    made = [quantize_dynamic(small), quantize_int4(small, convolutions=True), quantize_static(small, calibration)]
+    before = [quantize_dynamic(litert), quantize_int4(litert, convolutions=True), quantize_static(litert, calibration)]
+    for one, other in zip(made, before, strict=True):
+        assert np.array_equal(outputs(one.model, "tflite"), outputs(other.model, "tflite"))
