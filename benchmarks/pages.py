@@ -1,4 +1,4 @@
-"""The tables of figures in README.md and docs/figures.md, made from benchmarks/results/*.json.
+"""The tables of figures in README.md, docs/figures.md and docs/peers.md, made from benchmarks/results/*.json.
 
 python -m benchmarks.pages           write them anew
 python -m benchmarks.pages --check   exit 1 where a page says something else than the results
@@ -11,10 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import RESULTS, Figure, read
+from benchmarks.peers.page import page_tables
 
 ROOT = Path(__file__).parent.parent
 # What each page shows: the programs by name, None for all of them.
-PAGES: dict[str, tuple[str, ...] | None] = {"README.md": ("main_job", "startup"), "docs/figures.md": None}
+PAGES: dict[str, tuple[str, ...] | None] = {
+    "README.md": ("main_job", "startup"),
+    "docs/figures.md": None,
+    "docs/peers.md": ("peers",),
+}
+_PEERS = re.compile(r"(<!-- peers (\w+) -->\n).*?(<!-- /peers -->)", re.DOTALL)
 _BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
 
@@ -38,7 +44,9 @@ def made(page: str, results: Path = RESULTS) -> str:
     programs = PAGES[page]
     figures = [(program, figure) for program, figure in read(results) if programs is None or program in programs]
     table = markdown(figures)
-    return _BLOCK.sub(lambda match: match[1] + table + match[2], (ROOT / page).read_text(encoding="utf-8"))
+    text = _BLOCK.sub(lambda match: match[1] + table + match[2], (ROOT / page).read_text(encoding="utf-8"))
+    peers = [figure for program, figure in figures if program == "peers"]
+    return _PEERS.sub(lambda match: f"{match[1]}\n{page_tables(match[2], peers)}\n{match[3]}", text)
 
 
 def main() -> int:

@@ -23,6 +23,8 @@ from benchmarks.peers.catalogue import METHODS, Method, python_of, write_file
 from benchmarks.peers.front import Outside
 from benchmarks.peers.judge import COSTS, File, Judged, held_out, judge, peers_outside
 from benchmarks.peers.models import OUT, files_for_peers, recipe_of, run_ours
+from benchmarks.peers.page import page_tables
+from edge.artifact import Artifact
 from edge.report import Skipped
 from edgetool.verify.race import Settings
 
@@ -50,7 +52,9 @@ def compare(
     given = files_for_peers(recipe, ours, {method.takes for method in methods}, out / "given" / name)
     floats = {kind: f"float32.{kind}" for kind in ours.floats}
     files = [File(floats[kind], "ours", artifact.path, kind) for kind, artifact in ours.floats.items()]
-    files += [File(f"ours.{made.id}", "ours", made.artifact.path, made.artifact.format) for made in ours.candidates]
+    files += [
+        File(name_of(made.artifact), "ours", made.artifact.path, made.artifact.format) for made in ours.candidates
+    ]
     skipped = list(ours.skipped)
     written = out / "files" / name
     written.mkdir(parents=True, exist_ok=True)
@@ -72,11 +76,18 @@ def compare(
     return judged, [*skipped, *failed], peers_outside(judged, test)
 
 
+def name_of(artifact: Artifact) -> str:
+    """A file of ours by its format and the passes that made it, with their settings."""
+    return f"ours.{artifact.format} {' > '.join(step for step in artifact.steps if not step.startswith('convert.'))}"
+
+
 def figures(
     model: str, judged: Sequence[Judged], skipped: Sequence[Skipped], found: dict[tuple[str, str], Outside]
 ) -> list[Figure]:
     """What each file is, then what of the peers' lies outside our front and how far."""
     result = []
+    if judged:
+        result.append(Figure(f"{model}.test_examples", "reported", len(judged[0].outputs), "", None, True))
     for one in judged:
         low, high = one.accuracy_ci95
         name = f"{model}.{one.file.id}"
@@ -101,22 +112,6 @@ def figures(
         if lack.most_accurate is lack.cheapest is None:
             result.append(Figure(f"{name}: no file of ours is as accurate or as cheap", "none", None, "", None, False))
     return result
-
-
-def table(judged: Sequence[Judged], found: dict[tuple[str, str], Outside]) -> str:
-    """A row a file, in Markdown, as docs/peers.md has it; `outside` names the costs by which a peer's is."""
-    lines = ["| file | engine | accuracy % | bytes | gzip | time | outside |", "|---|---|---|---|---|---|---|"]
-    for one in sorted(judged, key=lambda one: (one.file.format, one.file.maker != "ours", one.file.id)):
-        low, high = one.accuracy_ci95
-        time = "not measured"
-        if one.time is not None and one.time_ci95 is not None:
-            time = f"{one.time:.2f} ({one.time_ci95[0]:.2f} … {one.time_ci95[1]:.2f})"
-        out = ", ".join(cost for cost in COSTS if (one.file.id, cost) in found)
-        lines.append(
-            f"| {one.file.id} | {one.file.format} | {100 * one.accuracy:.2f} ({100 * low:.2f} … {100 * high:.2f}) "
-            f"| {one.size_bytes:,} | {one.gzip_bytes:,} | {time} | {out} |"
-        )
-    return "\n".join(lines)
 
 
 def main() -> int:
@@ -144,13 +139,8 @@ def main() -> int:
         judged, skipped, found = compare(
             name, methods, options.out, training, options.resnet_epochs, examples, settings, here=options.slice
         )
-        print(f"\n{name}\n\n{table(judged, found)}\n", flush=True)
-        for one in skipped:
-            print(f"not made: {one.what}: {one.reason}", flush=True)
         all_figures += figures(name, judged, skipped, found)
-        for figure in all_figures:
-            if ".outside." in figure.name and figure.name.startswith(f"{name}."):
-                print(f"{figure.name} {figure.value} {figure.unit} {figure.ci95}", flush=True)
+        print(f"\n{name}\n\n{page_tables(name, all_figures)}", flush=True)
         outside += len(found)
         if not options.slice:
             _save(all_figures, options.models)

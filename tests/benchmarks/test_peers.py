@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.figures import Figure
 from benchmarks.peers.__main__ import MODELS, figures
 from benchmarks.peers.catalogue import METHODS, PROGRAMS, Environment, Method, write_file
 from benchmarks.peers.front import Comparison, outside
 from benchmarks.peers.models import RECIPES
+from benchmarks.peers.page import page_tables
 from edge.report import Skipped
 
 
@@ -84,3 +86,23 @@ def test_what_is_not_made_and_what_lies_outside_are_figures_not_met():
         "m.nncf.default.outside.time.gap: ours.a": (1.0, False),
         "m.nncf.default.outside.time.ratio: ours.b": (2.0, False),
     }
+
+
+def test_the_page_has_a_row_a_file_and_says_what_is_outside_and_what_was_not_made():
+    bound = (1.0, 3.0)
+    found = [
+        *figures("m", [], [Skipped("nncf.accurate", "no such node")], {}),
+        *(
+            Figure(f"m.{file}.{kind}", "reported", 2, "", bound if kind == "accuracy" else None, met=True)
+            for file in ("float32.onnx", "ours.onnx quantize.int8(per_channel=False)", "onnxruntime.static")
+            for kind in ("accuracy", "bytes", "gzip")
+        ),
+        Figure("m.onnxruntime.static.outside.bytes.ratio: ours.onnx quantize.int8", "<= 1", 1.1, "x", None, met=False),
+        Figure("other.float32.onnx.accuracy", "reported", 99, "%", None, met=True),
+    ]
+    lines = page_tables("m", found).splitlines()
+    assert "| onnxruntime.static | onnx | 2.00 (1.00 … 3.00) | 2 | 2 | not measured | bytes |" in lines
+    assert sum("| onnx |" in line for line in lines) == 3
+    assert "| onnxruntime.static | bytes | ours.onnx quantize.int8 | as accurate, 1.100 x |" in lines
+    assert lines[-1] == "- nncf.accurate: no such node"
+    assert page_tables("unknown", found) == "Not measured.\n"
