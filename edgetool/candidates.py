@@ -14,7 +14,7 @@ from edgetool.passes.conversions import ConvertLiteRT, ConvertONNX
 from edgetool.passes.step import KERAS, Pass, PassResult, label, settings
 from edgetool.progress import Progress
 from edgetool.recipe import Recipe
-from edgetool.workspace import Workspace, key_of
+from edgetool.results import Results, key_of
 
 FORMAT_OF_ENGINE = {"litert": "tflite", "onnxruntime": "onnx"}
 ENGINE_OF_FORMAT = {file_format: engine for engine, file_format in FORMAT_OF_ENGINE.items()}
@@ -57,7 +57,7 @@ def make(
     source: Artifact,
     recipe: Recipe,
     task_sha256: str,
-    workspace: Workspace,
+    results: Results,
     worker: ConversionWorker,
     progress: Progress,
 ) -> Made:
@@ -79,7 +79,7 @@ def make(
         # a teacher or a student that a pass reads is an input of it like the model
         read = [sha256_of(path) for path in getattr(step, "reads", ())]
         key = key_of(before.sha256, step.name, settings(step), read, task_sha256, recipe.seed, environment().versions)
-        result = workspace.cached_pass(key, run_it)
+        result = results.cached_pass(key, run_it)
         current = dataclasses.replace(result.artifact, steps=(*before.steps, *result.artifact.steps[-1:]))
         skipped = (*skipped, *(Skipped(f"{label(step)}: {s.what}", s.reason) for s in result.skipped))
         if current.format in KERAS:
@@ -94,7 +94,7 @@ def make_all(
     source: Artifact,
     recipe: Recipe,
     task_sha256: str,
-    workspace: Workspace,
+    results: Results,
     worker: ConversionWorker,
     progress: Progress,
 ) -> tuple[list[Made], list[Skipped]]:
@@ -112,7 +112,7 @@ def make_all(
             skipped.append(Skipped(name, f"there is no float32 .{formats[number]} to compare it with"))
             continue
         try:
-            made.append(make(name, sequence, source, recipe, task_sha256, workspace, worker, progress))
+            made.append(make(name, sequence, source, recipe, task_sha256, results, worker, progress))
         except (BadModel, CheckFailed, ProcessCrashed) as error:
             skipped.append(Skipped(name, error.message))
     return made, skipped

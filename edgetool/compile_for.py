@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import BadInput, BadModel, BadRecipe
+from edgetool.results import write_whole
 from edgetool.units import format_bytes
-from edgetool.workspace import require_writable, write_whole
+from edgetool.workspace import require_writable
 
 ETHOS_U = "ethos-u"
 RKNN = "rknn"

@@ -26,8 +26,9 @@ from edgetool.explanation import ExplainedRegion, Explanation
 from edgetool.passes.step import KERAS
 from edgetool.progress import At, Progress
 from edgetool.recipe import TaskSource
+from edgetool.results import write_whole
 from edgetool.task import Task
-from edgetool.workspace import require_writable, write_whole
+from edgetool.workspace import require_writable
 
 Array = npt.NDArray[Any]
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]

@@ -14,8 +14,8 @@ from edge.report import Accuracy, Drop, Parity
 from edge.runtime_process import RuntimeProcess
 from edgetool.metrics import Metric
 from edgetool.progress import At
+from edgetool.results import Results, key_of
 from edgetool.task import Batch, Examples, batches
-from edgetool.workspace import Workspace, key_of
 
 BATCH = 256
 GOLDEN_EXAMPLES = 32
@@ -37,11 +37,11 @@ def run_on(artifact: Artifact, inputs: Mapping[str, npt.NDArray[Any]]) -> Output
 
 
 def outputs_on(
-    artifact: Artifact, examples: Examples, task_sha256: str, workspace: Workspace, what: str, at: At
+    artifact: Artifact, examples: Examples, task_sha256: str, results: Results, what: str, at: At
 ) -> npt.NDArray[Any]:
     """The first output of a model on all examples, [n, ...], run one at a time as on a device.
 
-    Kept in the workspace under the model's and the task's hashes and `what`, so that a resumed run has them.
+    Kept in `results` under the model's and the task's hashes and `what`, so that a resumed run has them.
     """
 
     def compute() -> bytes:
@@ -58,7 +58,7 @@ def outputs_on(
         np.save(stream, np.concatenate(parts))
         return stream.getvalue()
 
-    kept = workspace.cached_file(f"outputs-{key_of(artifact.sha256, task_sha256, what)}.npy", compute)
+    kept = results.cached_file(f"outputs-{key_of(artifact.sha256, task_sha256, what)}.npy", compute)
     outputs: npt.NDArray[Any] = np.load(io.BytesIO(kept), allow_pickle=False)
     return outputs
 

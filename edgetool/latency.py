@@ -7,8 +7,9 @@ from edge.probe import environment
 from edge.report import Measurement, RaceConditions, Skipped, from_plain, to_json
 from edgetool.candidates import ENGINE_OF_FORMAT, Made
 from edgetool.progress import At
+from edgetool.results import key_of
 from edgetool.verify.race import Entry, Settings, race
-from edgetool.workspace import Workspace, key_of
+from edgetool.workspace import Workspace
 
 
 def race_all(

@@ -16,8 +16,9 @@ from edgetool.choose import choose, failed_limits, reasons_against
 from edgetool.judge import run_on
 from edgetool.render.page import page
 from edgetool.render.words import drop_words
+from edgetool.results import write_whole
 from edgetool.task import Task
-from edgetool.workspace import Workspace, write_whole
+from edgetool.workspace import Workspace
 
 
 def wanted(

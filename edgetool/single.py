@@ -27,9 +27,10 @@ from edgetool.passes.step import KERAS, Pass, label
 from edgetool.progress import Progress
 from edgetool.recipe import TaskSource
 from edgetool.render.words import accuracy_words
+from edgetool.results import write_whole
 from edgetool.task import Task, batches
 from edgetool.units import format_bytes
-from edgetool.workspace import require_writable, write_whole
+from edgetool.workspace import require_writable
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 

@@ -1,28 +1,21 @@
-"""The output folder of a run: who owns it, and the results of finished steps that `--resume` takes up again."""
+"""The output folder of a run: who owns it, and what in it is ours."""
 
-import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from edge.artifact import Artifact, sha256_of
-from edge.errors import BadInput, CheckFailed, EnvironmentFailed
-from edge.report import from_plain
-from edgetool.passes.step import PassResult
+from edge.errors import BadInput, EnvironmentFailed
+from edgetool.results import Results
 
 _MARK = ".edgetool"
-# Where a pass leaves an interrupted training, in the folder that it is given.
-KEPT = "interrupted"
 _OURS = ("work", "report.json", "report.html")
 
 
-class Workspace:
-    """A folder that holds one run. Results appear in it whole or not at all (written beside, then renamed).
+class Workspace(Results):
+    """A folder that holds one run, which owns it until it is closed; finished steps are in its `work`.
 
     Raises:
         BadInput: the folder holds something that is not a run of edgetool.
@@ -44,8 +37,7 @@ class Workspace:
             raise EnvironmentFailed(f"another run is at work in {out}", "wait for it, or give another --out") from error
         if not resume:
             self._clear()
-        self.work = out / "work"
-        self.work.mkdir(exist_ok=True)
+        super().__init__(out / "work")
 
     def close(self) -> None:
         """Lets another run use the folder."""
@@ -61,44 +53,6 @@ class Workspace:
                 folder.rmdir()
             except OSError:
                 return
-
-    def cached_pass(self, key: str, make: Callable[[Path], PassResult]) -> PassResult:
-        """The finished result for `key`, or what `make(folder)` now makes, kept for the next time.
-
-        A training that was interrupted is kept in the folder, and the next `make` finds it there.
-        """
-        done = self.work / key
-        if (done / "result.json").is_file():
-            return _read_result(done)
-        making = self.work / f".making-{key}"
-        _empty_but_interrupted(making)
-        try:
-            result = make(making)
-            shutil.rmtree(making / KEPT, ignore_errors=True)
-            plain = dataclasses.asdict(result)
-            plain["artifact"]["path"] = result.artifact.path.relative_to(making).as_posix()
-            (making / "result.json").write_text(json.dumps(plain))
-        except (BadInput, CheckFailed):
-            shutil.rmtree(making, ignore_errors=True)  # it would end the same from there
-            raise
-        except BaseException:
-            if (making / KEPT).is_dir():
-                _empty_but_interrupted(making)
-            else:
-                shutil.rmtree(making, ignore_errors=True)
-            raise
-        shutil.rmtree(done, ignore_errors=True)
-        making.rename(done)
-        return _read_result(done)
-
-    def cached_file(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """The bytes kept under `name`, or what `make()` now gives, kept for the next time."""
-        path = self.work / name
-        if path.is_file():
-            return path.read_bytes()
-        content = make()
-        write_whole(path, content)
-        return content
 
     def clear_shipped(self) -> None:
         """Remove the bundle and the shipped files of the run before, as its report.json names them."""
@@ -122,29 +76,6 @@ class Workspace:
                 path.unlink(missing_ok=True)
 
 
-def _empty_but_interrupted(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    for path in folder.iterdir():
-        if path.is_dir() and path.name != KEPT:
-            shutil.rmtree(path, ignore_errors=True)
-        elif not path.is_dir():
-            path.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
 def require_usable(out: Path) -> None:
     """Raise BadInput where `out` is a file, or a folder that holds something that is not a run of edgetool."""
     if out.exists() and not out.is_dir():
@@ -163,18 +94,3 @@ def require_writable(path: Path) -> None:
         raise BadInput(f"{existing} is a file, not a folder", "choose another place with --out")
     if not os.access(existing, os.W_OK):
         raise EnvironmentFailed(f"{existing} cannot be written", "choose another place with --out")
-
-
-def key_of(*parts: Any) -> str:
-    """A short name for a combination of plain values: the same parts give the same key."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
-
-
-def _read_result(folder: Path) -> PassResult:
-    plain = json.loads((folder / "result.json").read_text())
-    result: PassResult = from_plain(PassResult, plain)
-    path = folder / plain["artifact"]["path"]
-    artifact: Artifact = dataclasses.replace(result.artifact, path=path)
-    if sha256_of(path) != artifact.sha256:
-        raise EnvironmentFailed(f"{path} was changed since it was made", "run again without --resume")
-    return PassResult(artifact, result.skipped)

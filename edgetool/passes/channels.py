@@ -13,8 +13,8 @@ from edge.report import Skipped
 from edgetool.passes.recovery import loss_of, recover
 from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, one_of, write_keras, write_model
 from edgetool.progress import At
+from edgetool.results import KEPT
 from edgetool.task import Task, batches
-from edgetool.workspace import KEPT
 
 if TYPE_CHECKING:
     from compress.prune.channels.channel import ChannelPruning

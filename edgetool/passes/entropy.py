@@ -9,8 +9,8 @@ from edge.errors import BadRecipe
 from edgetool.passes.recovery import epochs_of, loss_of
 from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, write_keras
 from edgetool.progress import At
+from edgetool.results import KEPT
 from edgetool.task import Task
-from edgetool.workspace import KEPT
 
 
 @dataclass(frozen=True)

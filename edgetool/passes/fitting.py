@@ -9,8 +9,8 @@ import numpy as np
 from edge.errors import CheckFailed
 from edgetool.passes.recovery import goodness, loss_of
 from edgetool.progress import At
+from edgetool.results import KEPT
 from edgetool.task import Batch, Task
-from edgetool.workspace import KEPT
 
 if TYPE_CHECKING:
     from compress.training import FineTune, FitSummary, Objective, WeightTransform

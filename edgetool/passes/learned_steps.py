@@ -11,8 +11,8 @@ from edge.artifact import Artifact, Format
 from edgetool.passes.recovery import recover
 from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, one_of, write_model
 from edgetool.progress import At
+from edgetool.results import KEPT
 from edgetool.task import Batch, Task, batches
-from edgetool.workspace import KEPT
 
 if TYPE_CHECKING:
     from compress.quantize.lsq.graph import Graph

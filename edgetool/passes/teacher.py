@@ -11,8 +11,8 @@ from edge.artifact import sha256_of
 from edge.errors import BadModel, UnknownName
 from edge.tensors import TensorSpec
 from edgetool.progress import At
+from edgetool.results import key_of
 from edgetool.task import Batch, Task, batches
-from edgetool.workspace import key_of
 
 Array = npt.NDArray[Any]
 BATCH = 256

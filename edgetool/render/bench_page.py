@@ -27,9 +27,9 @@ from edgetool.render.bench_words import (
     verdict_words,
 )
 from edgetool.render.words import NOT_MEASURED, duration
+from edgetool.results import write_whole
 from edgetool.units import format_bytes
 from edgetool.verify.race import Launches
-from edgetool.workspace import write_whole
 
 SAMPLES = "samples.npz"
 STRIPS = (

@@ -13,7 +13,8 @@ from edgetool.passes import pass_from_settings
 from edgetool.passes.recovery import goodness
 from edgetool.passes.teacher import teacher_says
 from edgetool.recipe import TaskSource, read_recipe
-from edgetool.workspace import KEPT, Workspace
+from edgetool.results import KEPT
+from edgetool.workspace import Workspace
 from tests.conftest import REPOSITORY
 
 MODEL = REPOSITORY / "recipes/models/breast_cancer.keras"

@@ -11,7 +11,8 @@ from edge.errors import BadInput, EnvironmentFailed
 from edge.report import Skipped
 from edge.tensors import TensorSpec
 from edgetool.passes.step import PassResult
-from edgetool.workspace import Workspace, key_of, write_whole
+from edgetool.results import key_of, write_whole
+from edgetool.workspace import Workspace
 
 
 def make_file(folder: Path) -> PassResult:
