@@ -164,49 +164,72 @@ def task_of(clips: Clips, speaker: int) -> Any:
     return Task("spoken digits", made["train"], made["val"], made["test"], metric("accuracy"), steps, labels)
 
 
-def fold(clips: Clips, kind: str, units: int, speaker: int, epochs: int, folder: Path) -> Fold:
-    """Train without a speaker, quantize, and ask every file about that speaker's clips."""
+def train(kind: str, units: int, task: Any, epochs: int, folder: Path) -> None:
+    """A model from fresh weights: float.keras and float32.tflite."""
     from compress.training import FineTune
-    from convert.load import describe, load_keras
     from convert.to_litert import to_litert
-    from edgetool.passes.learned_steps import LearnedSteps
     from edgetool.passes.recovery import recover
 
-    task, kept = task_of(clips, speaker), folder / "outputs.npz"
-    if not kept.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        said = []
-        model = build(kind, units)
-        recover(model, task, FineTune(epochs, LEARNING_RATE, BATCH, 0), folder / "fit", _quiet)
-        model.save(folder / "float.keras")
-        (folder / "float32.tflite").write_bytes(to_litert(model, "float32", None))
-        settings = FineTune(QUANTIZED_EPOCHS, QUANTIZED_RATE, QUANTIZED_BATCH, 0)
-        control = load_keras(folder / "float.keras")
-        said += [one.reason for one in recover(control, task, settings, folder / "control_fit", _quiet)]
-        (folder / "control.tflite").write_bytes(to_litert(control, "float32", None))
-        lsq = LearnedSteps(256, settings.epochs, settings.learning_rate, settings.batch_size)
-        source = describe(folder / "float.keras")
-        result = lsq(source, task, folder / "lsq", seed=0, trust=False, progress=_quiet)
-        result.artifact.path.replace(folder / "int8.tflite")
-        said += [f"int8: {one.reason}" for one in result.skipped]
-        found: dict[str, Any] = {"said": np.array(said, str)}
-        for name in ("float32", "control", "int8"):
-            for side, examples in (("test", task.test), ("val", task.val)):
-                inputs, _ = examples.take(np.arange(examples.n))
-                found[f"{name}.{side}"] = outputs_of(folder / f"{name}.tflite", inputs)
-        np.savez(kept, **found)
-    with np.load(kept) as found:
-        outputs = {name: found[f"{name}.test"] for name in ("float32", "control", "int8")}
-        validation = {name: task.metric.value(found[f"{name}.val"], task.val.labels()) for name in outputs}
-        return Fold(folder, task.test.labels(), outputs, validation, tuple(str(one) for one in found["said"]))
+    model = build(kind, units)
+    recover(model, task, FineTune(epochs, LEARNING_RATE, BATCH, 0), folder / "fit", _quiet)
+    model.save(folder / "float.keras")
+    (folder / "float32.tflite").write_bytes(to_litert(model, "float32", None))
 
 
-def outputs_of(path: Path, inputs: dict[str, Any]) -> Floats:
-    """What a .tflite with one output gives for stacked inputs: [n, 10]."""
+def train_on(task: Any, folder: Path) -> list[str]:
+    """control.tflite: float, trained for as long as the int8 model; and what could not be done."""
+    from compress.training import FineTune
+    from convert.load import load_keras
+    from convert.to_litert import to_litert
+    from edgetool.passes.recovery import recover
+
+    model = load_keras(folder / "float.keras")
+    settings = FineTune(QUANTIZED_EPOCHS, QUANTIZED_RATE, QUANTIZED_BATCH, 0)
+    said = recover(model, task, settings, folder / "control_fit", _quiet)
+    (folder / "control.tflite").write_bytes(to_litert(model, "float32", None))
+    return [one.reason for one in said]
+
+
+def quantize(task: Any, folder: Path) -> list[str]:
+    """int8.tflite, and what could not be done."""
+    from convert.load import describe
+    from edgetool.passes.learned_steps import LearnedSteps
+
+    learn = LearnedSteps(epochs=QUANTIZED_EPOCHS, learning_rate=QUANTIZED_RATE, batch_size=QUANTIZED_BATCH)
+    workdir = folder / "lsq"
+    workdir.mkdir(exist_ok=True)
+    result = learn(describe(folder / "float.keras"), task, workdir, seed=0, trust=False, progress=_quiet)
+    result.artifact.path.replace(folder / "int8.tflite")
+    return [one.reason for one in result.skipped]
+
+
+def fold(clips: Clips, kind: str, speaker: int, folder: Path) -> Fold:
+    """Train without a speaker, train on and quantize, and ask every file about that speaker's clips."""
+    task = task_of(clips, speaker)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "float32.tflite").is_file():
+        train(kind, UNITS[kind], task, EPOCHS, folder)
+    said = []
+    for name, step in (("control", train_on), ("int8", quantize)):
+        told = folder / f"{name}.txt"
+        if not told.is_file():
+            told.write_text("\n".join(step(task, folder)), encoding="utf-8")
+        said += [f"{name}: {line}" for line in told.read_text(encoding="utf-8").splitlines()]
+    outputs, validation = {}, {}
+    for name in ("float32", "control", "int8"):
+        path = folder / f"{name}.tflite"
+        outputs[name] = outputs_of(path, task.test)
+        validation[name] = float(task.metric.value(outputs_of(path, task.val), task.val.labels()))
+    return Fold(folder, task.test.labels(), outputs, validation, tuple(said))
+
+
+def outputs_of(path: Path, examples: Any) -> Floats:
+    """What a .tflite with one output gives for all examples: [n, 10]."""
     from convert.load import describe
     from edgetool.judge import run_on
 
     file = describe(path)
+    inputs, _ = examples.take(np.arange(examples.n))
     made: Floats = run_on(file, inputs)[file.outputs[0].name]
     return made
 
@@ -310,7 +333,7 @@ def main() -> int:
     for kind in options.kinds:
         folds = []
         for speaker in np.unique(clips.speakers):
-            made = fold(clips, kind, UNITS[kind], int(speaker), EPOCHS, OUT / f"{kind}-{speaker}")
+            made = fold(clips, kind, int(speaker), OUT / f"{kind}-{speaker}")
             told = ", ".join(f"{name} {value:.3f}" for name, value in made.validation.items())
             print(f"{kind} without speaker {speaker}: validation {told}; {'; '.join(made.skipped)}", flush=True)
             folds.append(made)
@@ -327,13 +350,15 @@ def _slice() -> int:
     import tempfile
 
     with tempfile.TemporaryDirectory() as kept:
-        clips = load(Path(kept), 1, takes=8)
-        made = fold(clips, "gru", 32, 0, 1, Path(kept) / "gru")
-        figures = sizes("gru", made.folder)
-        print(table([("keyword_rnn", dataclasses.replace(one, goal="reported", met=True)) for one in figures]))
-        foreign = figures[-1]
-        agreed = np.mean(made.outputs["int8"].argmax(axis=1) == made.outputs["float32"].argmax(axis=1))
-        print(f"{100 * agreed:.0f} % of {len(made.digits)} clips are the same digit in float32 and int8")
+        folder = Path(kept)
+        task = task_of(load(folder, 1, takes=8), speaker=0)
+        train("gru", 32, task, 1, folder)
+        quantize(task, folder)
+        float32, int8 = (outputs_of(folder / f"{name}.tflite", task.test) for name in ("float32", "int8"))
+        *told, foreign = sizes("gru", folder)
+        print(table([("keyword_rnn", dataclasses.replace(one, goal="reported", met=True)) for one in told]))
+        agreed = np.mean(int8.argmax(axis=1) == float32.argmax(axis=1))
+        print(f"{100 * agreed:.0f} % of {len(int8)} clips are the same digit in float32 and int8")
         return 0 if foreign.met else 1
 
 
