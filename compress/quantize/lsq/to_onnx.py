@@ -37,7 +37,7 @@ def to_onnx(graph: Graph, learned: Mapping[str, Grid], inputs: Sequence[str], ou
     """The .onnx of a graph with batch 1; `inputs` and `outputs` name its tensors there, float32 but for indices."""
     import onnx
 
-    main = _Part(all_grids(graph, learned), {*inputs, *outputs})
+    main = _Part(all_grids(graph, learned), dict.fromkeys((*inputs, *outputs), 0))
     fed, given = [], []
     for name, shown in zip(graph.inputs, inputs, strict=True):
         tensor = graph.tensors[name]
@@ -60,7 +60,7 @@ def to_onnx(graph: Graph, learned: Mapping[str, Grid], inputs: Sequence[str], ou
 class _Part:
     """One graph in the making: the main one or the body of a loop. `known` has the integers of each tensor by name."""
 
-    def __init__(self, grids: Mapping[str, Grid], names: set[str]) -> None:
+    def __init__(self, grids: Mapping[str, Grid], names: dict[str, int]) -> None:
         self._grids, self._names = grids, names
         self._nodes: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -73,11 +73,11 @@ class _Part:
         return helper.make_graph(self._nodes, name, inputs, outputs, self._initializers)
 
     def operate(self, kind: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
-        """Write one ONNX operation; the name of what it gives."""
+        """Write one ONNX operation; the name of what it gives, a short one where none is given: a file has hundreds."""
         from onnx import helper
 
-        output = output or self._name(kind.lower())
-        self._nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        output = output or self._name("t")
+        self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
     def constant(self, values: Any, dtype: str, name: str = "") -> str:
@@ -87,7 +87,7 @@ class _Part:
         array: npt.NDArray[Any] = np.asarray(values, dtype)
         key = (dtype, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = self._name(name or "constant")
+            self._constants[key] = self._name(name or "c")
             self._initializers.append(numpy_helper.from_array(array, self._constants[key]))
         return self._constants[key]
 
@@ -237,10 +237,11 @@ class _Part:
         return "float32" if self._grids[name].bits == 16 else "uint8"
 
     def _name(self, wanted: str) -> str:
-        name, number = wanted, 1
+        name = wanted
         while name in self._names:
-            name, number = f"{wanted}_{number}", number + 1
-        self._names.add(name)
+            self._names[wanted] += 1
+            name = f"{wanted}{self._names[wanted]}"
+        self._names[name] = 0
         return name
 
 

@@ -70,7 +70,7 @@ def test_the_file_computes_what_was_trained(made):
     _, graph, x, fake, data = made
     got = np.concatenate([run(data, {graph.inputs[0]: row[None]})[0] for row in x])
     # one step of the output is 1/256; sums that lie between two steps may round to the other side, twice in a row
-    assert np.abs(got - np.asarray(fake(x))).max() <= 2.01 / 256
+    assert np.abs(got - np.asarray(fake([x]))).max() <= 2.01 / 256
 
 
 def test_each_operation_is_within_one_step(made):
