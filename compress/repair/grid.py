@@ -21,6 +21,8 @@ from edge.report import Skipped
 
 Doubles = npt.NDArray[np.float64]
 LARGEST = 127
+# Of E[x^2]: below is what the rounding of float32 activations and of these sums leaves of a constant.
+STILL = 1e-9
 
 
 def scales_of(kernel: npt.NDArray[np.floating], *, per_channel: bool) -> Doubles:
@@ -45,6 +47,8 @@ def put_on_grid(
 ) -> Repaired:
     """Round the weights of every layer, and take the mean of what that does to its outputs out of its bias.
 
+    Weights whose input is the same in all samples become 0 first: the bias takes all of it.
+
     `rounding` gives weights and a figure for weights, scales, moments, and whether there is a bias.
 
     Raises:
@@ -68,13 +72,26 @@ def put_on_grid(
             continue
         seen = moments[layer.name]
         kernel = kernel_of(parsed, layer).astype(np.float64)
+        moving = np.where(_still(seen, biased=layer.bias >= 0)[:, None, :], 0, kernel)
         chosen, figures[layer.name] = rounding(
-            kernel, scales_of(kernel, per_channel=per_channel), seen, layer.bias >= 0
+            moving, scales_of(moving, per_channel=per_channel), seen, layer.bias >= 0
         )
         put_kernel(parsed, layer, chosen.astype(np.float32))
         if layer.bias >= 0:
             _shift_bias(parsed, layer.bias, np.einsum("gok,gk->go", chosen - kernel, seen.mean))
     return Repaired(write_model(parsed), figures, skipped)
+
+
+def _still(seen: Moments, *, biased: bool) -> npt.NDArray[np.bool_]:
+    """Which weights [groups, k] read what never changes, so that a bias can say it; where there is none, only zeros.
+
+    ReLUs that died in training make such channels, and batch normalization with their variance of 0 makes the weights
+    behind them huge, which stretches the scale of all others (Sheng et al., "A Quantization-Friendly Separable
+    Convolution for MobileNets", 2018, arXiv:1803.08607, section 3).
+    """
+    power = np.diagonal(seen.second, axis1=1, axis2=2) / seen.n
+    spread = power - np.square(seen.mean) if biased else power
+    return np.asarray(spread <= STILL * power)
 
 
 def _shift_bias(parsed: Any, index: int, shift: Doubles) -> None:

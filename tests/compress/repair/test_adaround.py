@@ -121,3 +121,37 @@ def test_shared_weights_are_named() -> None:
     made = adaround(model, lambda: iter(pictures))
     assert [entry.reason for entry in made.skipped].count("several operations use its weights") == 2
     assert len(made.figures) == 2
+
+
+@pytest.mark.parametrize("repair", [adaround, correct_bias])
+def test_weights_behind_a_dead_relu_go_into_the_bias(samples: Any, repair: Any) -> None:
+    """Batch normalization makes them a hundred times as large as the others, and no output depends on them."""
+    import keras
+
+    from convert.to_litert import to_litert
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((12, 12, 2), name="image")
+    x = keras.layers.Conv2D(8, 1, activation="relu", name="expand")(image)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", activation="relu", name="depthwise")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(6, 1, name="project")(x))
+    model = keras.Model(image, keras.layers.Dense(5, name="scores")(x))
+    kernel, bias = model.get_layer("expand").get_weights()
+    kernel[..., 3], bias[3] = 0, -1
+    model.get_layer("expand").set_weights([kernel, bias])
+    kernel, bias = model.get_layer("depthwise").get_weights()
+    kernel[:, :, 3], bias[3] = 100, 2
+    model.get_layer("depthwise").set_weights([kernel, bias])
+    before = to_litert(model, "float32", None)
+    made = repair(before, samples, per_channel=False).model
+    wanted, plain, repaired = (
+        scores(model) - scores(model).mean(axis=0)
+        for model in (before, *(quantize_static(m, samples, per_channel=False).model for m in (before, made)))
+    )
+    assert sqnr_db(wanted, plain) < 1
+    assert sqnr_db(wanted, repaired) > 15
+    parsed = read_model(made)
+    (depthwise,) = (layer for layer in layers_of(parsed)[0] if layer.depthwise)
+    kernel = kernel_of(parsed, depthwise)
+    assert not kernel[3].any()
+    assert kernel[np.arange(8) != 3].any(axis=(1, 2)).all()
