@@ -53,6 +53,8 @@ TOLERANCES: dict[str, Tolerance] = {
     "lsq": Tolerance(None, 3.0),
     # int8 weights limit it as above; the 16-bit activations add next to nothing.
     "int16x8": Tolerance(None, 3.0),
+    # Every layer int8 at worst.
+    "mixed": Tolerance(None, 3.0),
     # Four bits: 24 dB at best.
     "int4": Tolerance(None, 0.5),
 }

@@ -4,15 +4,18 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.artifact import gzip_bytes
+from edge.artifact import Artifact, gzip_bytes
 from edge.bundle import MODEL_NAMES, open_bundle
 from edge.errors import BadModel
 from edge.report import Placement, to_json
 from edge.runtime_process import RuntimeProcess
 from edge.tensors import TensorSpec
-from edgetool.conversion_worker import ConversionWorker, describe_model, model_operations
+from edgetool.conversion_worker import ConversionWorker, describe_model, load_source, model_operations
+from edgetool.data.load import require_data
 from edgetool.passes.step import KERAS
-from edgetool.progress import Progress
+from edgetool.progress import At, Progress
+from edgetool.recipe import TaskSource
+from edgetool.sensitivity import SensitivityReport, sensitivity_report
 from edgetool.units import format_bytes
 
 
@@ -92,6 +95,25 @@ def inspect_model(path: Path, trust: bool, progress: Progress) -> Inspection:
             str(path), artifact.format, artifact.sha256, artifact.size_bytes, gzip_bytes(artifact.path),
             params, macs, artifact.inputs, artifact.outputs, operations, placement, refused, made, bundle,
         )  # fmt: skip
+
+
+def inspect_sensitivity(path: Path, source: TaskSource, trust: bool, progress: Progress) -> SensitivityReport:
+    """How much each layer's precision changes a float model on the data: measured once, then read from the cache.
+
+    Raises:
+        BadInput: the model or the data cannot be read or do not fit each other, or the model is quantized already.
+        CheckFailed: it has no layer that could be quantized.
+
+    """
+    require_data(source.data)
+    with ConversionWorker() as worker:
+        artifact, _, _ = worker.call(describe_model, path, trust, progress=progress.at)
+        return worker.call(_measured, artifact, source, trust, progress=progress.at)
+
+
+def _measured(artifact: Artifact, source: TaskSource, trust: bool, *, progress: At) -> SensitivityReport:
+    task = load_source(source, artifact)
+    return sensitivity_report(str(artifact.path), artifact, task, seed=source.seed, trust=trust, progress=progress)
 
 
 def _made_for(path: Path, model_format: str) -> str | None:

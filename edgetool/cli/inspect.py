@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgetool.doctor.checkup import Checkup
     from edgetool.explanation import Explanation
     from edgetool.inspection import Inspection
+    from edgetool.sensitivity import SensitivityReport
 
 
 def inspect(
@@ -24,7 +25,10 @@ def inspect(
         str | None,
         typer.Option(metavar="INPUT", help="A picture, .wav, .csv, .npy or .npz, or test:17 of --data: what counted."),
     ] = None,
-    data: Annotated[str | None, typer.Option(help=f"For --explain. {Data}")] = None,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="With --data: what int8 and int16x8 of each layer alone cost.")
+    ] = False,
+    data: Annotated[str | None, typer.Option(help=f"For --explain and --sensitivity. {Data}")] = None,
     target_column: Annotated[str | None, typer.Option(help="The column of a .csv that is predicted.")] = None,
     pixels: Annotated[str | None, typer.Option(help="What the model expects: 0..1, -1..1 or 0..255.")] = None,
     input_name: Annotated[
@@ -48,7 +52,8 @@ def inspect(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Say what is in a model; with --target what a device makes of it; with --explain what it looks at.
+    """Say what is in a model; with --target what a device makes of it; with --explain what it looks at;
+    with --sensitivity which layers bear to be quantized.
 
     \b
     Examples:
@@ -56,20 +61,34 @@ def inspect(
       edgetool inspect model.onnx --target jetson-orin-nano
       edgetool inspect model.keras --explain shoe.png --data photos/ --out why.png
       edgetool inspect model.edge --explain word.wav --json
+      edgetool inspect model.keras --sensitivity --data photos/
     """
     from edge.errors import BadRecipe
     from edgetool.cli.progress import progress_display
 
-    asked = {
-        "--data": data, "--target-column": target_column, "--pixels": pixels, "--input": input_name, "--kind": kind,
-        "--output": output_name, "--class": class_name, "--baseline": baseline, "--out": out,
+    explains = {
+        "--input": input_name, "--kind": kind, "--output": output_name, "--class": class_name, "--baseline": baseline,
+        "--out": out,
     }  # fmt: skip
-    unused = [name for name, value in asked.items() if value is not None and explain is None]
+    of_data = {"--data": data, "--target-column": target_column, "--pixels": pixels}
+    unused = [name for name, value in explains.items() if value is not None and explain is None]
     if unused:
         raise BadRecipe(f"{unused[0]} is for --explain, which is not there", "add --explain INPUT, or leave it out")
-    if explain is not None and target is not None:
-        raise BadRecipe("--target and --explain answer different questions", "ask one after the other")
-    found: Inspection | Explanation | Checkup
+    unread = [name for name, value in of_data.items() if value is not None and explain is None and not sensitivity]
+    if unread:
+        raise BadRecipe(
+            f"{unread[0]} is for --explain and --sensitivity, which are not there", "add one of them, or leave it out"
+        )
+    questions = [
+        name
+        for name, given in (("--target", target), ("--explain", explain), ("--sensitivity", sensitivity or None))
+        if given is not None
+    ]
+    if len(questions) > 1:
+        raise BadRecipe(f"{questions[0]} and {questions[1]} answer different questions", "ask one after the other")
+    if sensitivity and data is None:
+        raise BadRecipe("--sensitivity needs data", "add --data FOLDER, .npz, .csv, task.py or a built-in task")
+    found: Inspection | Explanation | Checkup | SensitivityReport
     with progress_display() as progress:
         if explain is not None:
             from edgetool.explain import Question, explain_model
@@ -80,6 +99,11 @@ def inspect(
                 explain, source, pixels, input_name, output_name, class_name, kind, baseline, example, budget
             )
             found = explain_model(model, question, out=out, trust=trust, progress=progress)
+        elif sensitivity and data is not None:
+            from edgetool.inspection import inspect_sensitivity
+            from edgetool.recipe import TaskSource
+
+            found = inspect_sensitivity(model, TaskSource(data, None, target_column, pixels), trust, progress)
         elif target is not None:
             from edgetool.doctor.examine import examine
 

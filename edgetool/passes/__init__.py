@@ -17,6 +17,7 @@ from edgetool.passes.int4 import Int4
 from edgetool.passes.joint import Joint
 from edgetool.passes.learned_steps import LearnedSteps
 from edgetool.passes.lowrank import LowRankSVD
+from edgetool.passes.mixed import MixedPrecision
 from edgetool.passes.post_training import Dynamic, Float16, Int8, Int16x8
 from edgetool.passes.pruning import BlockPrune, MagnitudePrune, NMPrune
 from edgetool.passes.quantization_aware import QuantizationAware
@@ -33,6 +34,7 @@ PASSES: dict[str, type[Any]] = {
         Int8,
         Int16x8,
         Int4,
+        MixedPrecision,
         Equalize,
         CorrectBias,
         AdaRound,

@@ -78,3 +78,25 @@ def sqnr_db(wanted: Any, got: Any) -> float:
 def rss_bytes() -> int:
     """Resident memory of this process now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.fixture(scope="session")
+def uneven(network: Any) -> bytes:
+    """The network as a .tflite with a channel that is always 0 and meets depthwise weights that are huge: one scale for
+    all of them ruins the others, as in trained MobileNets. Its input and output are harmless.
+    """
+    import keras
+
+    from convert.to_litert import to_litert
+
+    model = keras.models.clone_model(network)
+    model.set_weights(network.get_weights())
+    normalization = next(layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization))
+    depthwise = next(layer for layer in model.layers if isinstance(layer, keras.layers.DepthwiseConv2D))
+    gamma, beta, *moving = normalization.get_weights()
+    gamma[0], beta[0] = 0.0, -1.0
+    normalization.set_weights([gamma, beta, *moving])
+    kernel, bias = depthwise.get_weights()
+    kernel[:, :, 0] = 100.0
+    depthwise.set_weights([kernel, bias])
+    return to_litert(model, "float32", None)
