@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.quantize import OpCount
+from compress.quantize.onnx_compact import compact
 from edge.errors import BadModel
 from edge.report import Skipped
 
@@ -43,6 +44,7 @@ _MOVES = frozenset(
         "Scan",
     ]
 )
+_EIGHT_BITS = (2, 3)  # uint8 and int8 of TensorProto.DataType
 _INTEGER_OPS = ("Integer", "QLinear", "DynamicQuantize", "MatMulNBits", "QGemm", "QAttention")
 
 
@@ -122,7 +124,7 @@ def preprocess(model: Any) -> Any:
 
 
 def finish(model: Any) -> bytes:
-    """Sort the operations, drop the marks that quantization leaves, check, and serialize.
+    """Sort the operations, drop the marks that quantization leaves, store it small, check, and serialize.
 
     Raises:
         BadModel: the result is not valid ONNX.
@@ -133,7 +135,7 @@ def finish(model: Any) -> bytes:
 
     ONNXModel(model).topological_sort()  # new nodes are appended at the end
     del model.metadata_props[:]
-    del model.graph.value_info[:]
+    compact(model)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
@@ -145,15 +147,24 @@ def count_ops(data: bytes) -> OpCount:
     """How many operations compute on integers, and which stayed float.
 
     An operation between DequantizeLinear and QuantizeLinear counts as quantized: the runtime fuses the three.
-    QuantizeLinear, DequantizeLinear, Cast and pure data movement count as neither.
+    QuantizeLinear, DequantizeLinear, Cast, pure data movement and what makes a constant of constants count as neither.
     """
     model = read_model(data)
     dequantized = {out for n in model.graph.node if n.op_type == "DequantizeLinear" for out in n.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    from_integers = {tensor.name for tensor in model.graph.initializer if tensor.data_type in _EIGHT_BITS}
     quantized, floats = 0, Counter[str]()
     for node in model.graph.node:
+        if node.input and constants.issuperset(node.input):
+            constants.update(node.output)
+            if not from_integers.isdisjoint(node.input):
+                from_integers.update(node.output)
+            continue
         if node.op_type in _QUANTIZERS or node.op_type in _MOVES:
             continue
-        if any(name in dequantized for name in node.input) or any(mark in node.op_type for mark in _INTEGER_OPS):
+        if not (dequantized | from_integers).isdisjoint(node.input) or any(
+            mark in node.op_type for mark in _INTEGER_OPS
+        ):
             quantized += 1
         else:
             floats[node.op_type] += 1

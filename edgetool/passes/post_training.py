@@ -67,10 +67,27 @@ class Float16(_WeightsOnly):
 
 @dataclass(frozen=True)
 class Dynamic(_WeightsOnly):
-    """int8 weights; activations are quantized at run time, so no calibration is needed."""
+    """int8 weights; activations are quantized at run time, so no calibration is needed.
+
+    `convolutions` (ONNX only) stores their weights as int8, too; a .tflite has them so always.
+    """
 
     name: ClassVar[str] = "quantize.dynamic"
     precision: ClassVar[Precision] = "dynamic"
+    convolutions: bool = False
+
+    def __call__(
+        self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
+    ) -> PassResult:
+        if not self.convolutions:
+            return super().__call__(artifact, task, workdir, seed=seed, trust=trust, progress=progress)
+        from compress.quantize.onnx_dynamic import quantize_dynamic
+
+        if artifact.format != "onnx":
+            raise BadRecipe(f"{self.name}: convolutions is for an .onnx; elsewhere they are treated", "leave it out")
+        progress(0.0, f"quantizing weights: {self.precision}")
+        made = quantize_dynamic(_onnx_bytes(artifact.path), convolutions=True)
+        return PassResult(write_model(made.model, artifact, workdir, "onnx", label(self)), made.skipped)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """int8 weights of matrix products; convolutions stay float and say so."""
 
+from pathlib import Path
+
 import pytest
 
 from compress.quantize.onnx_dynamic import quantize_dynamic
@@ -15,6 +17,25 @@ def test_dense_layers_are_quantized_and_convolutions_named(onnx: bytes) -> None:
     assert len(result.model) < len(onnx)
     assert sqnr_db(outputs(onnx, "onnx"), outputs(result.model, "onnx")) > 25
     assert any("Conv" in entry.what and "ConvInteger is slower" in entry.reason for entry in result.skipped)
+
+
+def test_weights_of_convolutions_are_stored_as_int8_and_folded_when_loaded(onnx: bytes, tmp_path: Path) -> None:
+    import onnxruntime
+    from onnx import TensorProto, load, load_from_string
+
+    result = quantize_dynamic(onnx, convolutions=True)
+    kernels = [t for t in load_from_string(result.model).graph.initializer if len(t.dims) == 4 and max(t.dims[1:]) > 1]
+    assert len(kernels) == 3
+    assert {kernel.data_type for kernel in kernels} == {TensorProto.INT8}
+    assert not any("Conv" in entry.what for entry in result.skipped)
+    assert len(result.model) < len(quantize_dynamic(onnx).model)
+    assert sqnr_db(outputs(onnx, "onnx"), outputs(result.model, "onnx")) > 25
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    onnxruntime.InferenceSession(result.model, options, providers=["CPUExecutionProvider"])
+    loaded = [node.op_type for node in load(tmp_path / "loaded.onnx").graph.node]
+    assert "Mul" not in loaded[:2]
+    assert "Cast" not in loaded
 
 
 def test_a_model_without_matrix_products_is_an_error() -> None:
