@@ -94,14 +94,14 @@ class _Part:
     def real(self, name: str) -> str:
         """The float32 of a tensor. Each operation has a DequantizeLinear of its own, which runtimes fuse."""
         grid = self._grids[name]
-        if grid.bits == 16:
+        if _is_wide(grid):
             return self.known[name]
         return self._dequantized(self.known[name], grid)
 
     def stored(self, name: str, real: str) -> str:
         """The integers of a tensor, made of its float32; 16 bits stay float32."""
         grid = self._grids[name]
-        if grid.bits == 16:
+        if _is_wide(grid):
             return real
         scale, zero = self.constant(grid.scale, "float32"), self.constant(grid.zero_point + UNSIGNED, "uint8")
         return self.operate("QuantizeLinear", [real, scale, zero], self._name(name))
@@ -180,8 +180,9 @@ class _Part:
             return self.operate("MatMul", [self._real(x, graph), self._real(y, graph)])
         rank = len(graph.shape(y))
         order = [*range(rank - 2), rank - 1, rank - 2]
-        turned = self.operate("Transpose", [self._held(y, graph)], perm=order)
-        return self.operate("MatMul", [self._real(x, graph), self._dequantized(turned, self._grids[y])])
+        grid, turned = self._grids[y], self.operate("Transpose", [self._held(y, graph)], perm=order)
+        other = turned if _is_wide(grid) else self._dequantized(turned, grid)
+        return self.operate("MatMul", [self._real(x, graph), other])
 
     def _held(self, name: str, graph: Graph) -> str:
         """The integers of a tensor; a weight is written where it is met."""
@@ -230,11 +231,11 @@ class _Part:
 
     def _zeros(self, name: str, shape: tuple[int, ...]) -> str:
         grid = self._grids[name]
-        zero = 0 if grid.bits == 16 else grid.zero_point + UNSIGNED
+        zero = 0 if _is_wide(grid) else grid.zero_point + UNSIGNED
         return self.constant(np.full(shape, zero), self._type(name))
 
     def _type(self, name: str) -> str:
-        return "float32" if self._grids[name].bits == 16 else "uint8"
+        return "float32" if _is_wide(self._grids[name]) else "uint8"
 
     def _name(self, wanted: str) -> str:
         name = wanted
@@ -243,6 +244,10 @@ class _Part:
             name = f"{wanted}{self._names[wanted]}"
         self._names[name] = 0
         return name
+
+
+def _is_wide(grid: Grid) -> bool:
+    return grid.bits > 8
 
 
 def _value(graph: Graph, name: str) -> npt.NDArray[np.float32]:
