@@ -1,1 +1,1 @@
-"""Device apps: they import `edge` only (door lock and voice assistant follow in later issues)."""
+"""Device apps: each in a room of its own, what they share beside it. They import `edge` and the extra `apps` only."""

@@ -1,0 +1,168 @@
+"""What the command line does beside running: settings, calibration, people, PINs, the audit record."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from device_apps import audit
+from device_apps.clock import Clock
+from device_apps.door_lock.calibrate import calibrate, embeddings_of, trials
+from device_apps.door_lock.camera import Camera
+from device_apps.door_lock.enrol import Advice, Enrolment, resemblances
+from device_apps.door_lock.match import Calibration, read_calibration, write_calibration
+from device_apps.door_lock.people import Person, checked_name, new_id
+from device_apps.door_lock.policy import ModelFile, Models, Policy
+from device_apps.door_lock.recogniser import open_vision
+from device_apps.door_lock.source import open_source
+from device_apps.door_lock.state import State
+from device_apps.durable import write_whole
+from edge.artifact import sha256_of
+from edge.errors import BadData, BadInput, BadModel, CheckFailed
+
+ENROL_S = 60.0
+
+
+def initialise(state: State, files: dict[str, Path], *, replace: bool) -> Policy:
+    """Copy the models into the state, check that they are what they should be, and write the settings.
+
+    Raises:
+        BadInput: there are settings already.
+        BadModel: a file is missing, or is no such model.
+
+    """
+    if state.policy.exists() and not replace:
+        raise BadInput(f"{state.policy} exists", "--replace writes it anew; the people stay")
+    folder = state.folder / "models"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    named: dict[str, ModelFile] = {}
+    for part, path in files.items():
+        if not path.is_file():
+            raise BadModel(f"no model file at {path}")
+        name = part + path.suffix.lower()
+        write_whole(folder / name, path.read_bytes())
+        named[part] = ModelFile(name, sha256_of(folder / name))
+    policy = Policy(Models(named["detector"], named["liveness"], named["embedder"]))
+    open_vision(policy, folder).close()
+    lines = ["[models]", *(f'{part} = {{ file = "{m.file}", sha256 = "{m.sha256}" }}' for part, m in named.items())]
+    lines += ["", "[access]", "face_alone = false  # a face needs its PIN: what fools a plain camera fools no PIN"]
+    write_whole(state.policy, ("\n".join(lines) + "\n").encode())
+    return policy
+
+
+def calibrated(state: State, policy: Policy, faces: Path, fmr: float, progress: Callable[[str], None]) -> Calibration:
+    """Calibrate the embedder on a folder of folders of faces, and keep the threshold. Raises as `calibrate`."""
+    vision = open_vision(policy, state.folder / "models")
+    try:
+        found = trials(embeddings_of(faces, vision, progress))
+    finally:
+        vision.close()
+    calibration = calibrate(found, policy.models.embedder.sha256, fmr)
+    write_calibration(state.calibration, calibration)
+    return calibration
+
+
+def enrol(
+    state: State, policy: Policy, name: str, camera: str, clock: Clock, advise: Callable[[Advice], None]
+) -> tuple[Person, tuple[str, ...]]:
+    """Guide somebody through the shots, check against the others, and keep the templates; and the warnings.
+
+    Raises:
+        BadData: not enough good shots came in time, or the face is that of somebody who is enrolled.
+        BadInput, EnvironmentFailed: the camera, the models or the state cannot be opened.
+
+    """
+    name = checked_name(name)
+    people = state.people()
+    enrolled, _ = people.load(policy.models.embedder.sha256)
+    if any(person.name == name for person in enrolled):
+        raise BadInput(f"{name} is enrolled already", "`people remove` comes first, or give another name")
+    calibration = read_calibration(state.calibration, policy.models.embedder.sha256)
+    vision = open_vision(policy, state.folder / "models")
+    open_source(camera, policy.camera.fps).close()  # what cannot be opened is said at once
+    frames = Camera(lambda: open_source(camera, policy.camera.fps), clock)
+    enrolment = Enrolment(calibration.threshold)
+    until = time.monotonic() + ENROL_S
+    said, number = "", 0
+    frames.start()
+    try:
+        while not enrolment.is_complete and time.monotonic() < until:
+            frame = frames.newer_than(number, 0.2)
+            if frame is None and frames.ended:
+                break
+            if frame is None:
+                continue
+            number = frame.number
+            advice = enrolment.offer(*vision.look(frame.picture, frame.captured_s))
+            if advice.outcome != "not taken" or advice.text != said:
+                advise(advice)
+            said = advice.text
+    finally:
+        frames.stop()
+        vision.close()
+    if not enrolment.is_complete:
+        raise BadData(
+            f"{name} is not enrolled: too few good shots ({said or 'no picture'})", "try again, in good light"
+        )
+    templates = enrolment.templates()
+    near = resemblances(templates, enrolled, calibration.threshold)
+    for one in near:
+        if one.is_duplicate:
+            raise BadData(
+                f"{name} is not enrolled: the lock would take this face for {one.person.name} ({one.similarity:.3f}, "
+                f"the threshold is {calibration.threshold:.3f})",
+                "revoke the other enrolment, or let this person use a PIN",
+            )
+    person = Person(new_id(), name, templates, policy.models.embedder.sha256, clock.wall())
+    people.add(person)
+    state.recorder(clock).append("enrolled", {"person": person.id, "shots": len(templates)})
+    return person, tuple(f"looks like {one.person.name} ({one.similarity:.3f})" for one in near)
+
+
+def remove(state: State, name: str, clock: Clock) -> Person:
+    """Revoke a person and the PIN. Raises BadInput: there is no such person."""
+    people = state.people()
+    person = people.find(name)
+    people.remove(person.id)
+    state.pins().remove(person.id)
+    state.recorder(clock).append("revoked", {"person": person.id})
+    return person
+
+
+def people_table(state: State, policy: Policy | None) -> list[dict[str, Any]]:
+    """Everybody who is enrolled, and the records that are refused, as plain data."""
+    people, refused = state.people().load(policy.models.embedder.sha256 if policy is not None else None)
+    holders = set(state.pins().holders())
+    rows: list[dict[str, Any]] = [
+        {"id": one.id, "name": one.name, "shots": len(one.templates), "pin": one.id in holders, "refused": None}
+        for one in people
+    ]
+    return rows + [{"id": one.id, "name": None, "shots": 0, "pin": False, "refused": one.reason} for one in refused]
+
+
+def set_pin(state: State, name: str, pin: str, clock: Clock) -> Person:
+    """Give a person a PIN. Raises BadData: it is no PIN; BadInput: there is no such person."""
+    person = state.people().find(name)
+    state.pins().set(person.id, pin)
+    state.recorder(clock).append("pin set", {"person": person.id})
+    return person
+
+
+def verify_audit(state: State, second: Path | None) -> audit.Head:
+    """Check the record against its chain and anchors.
+
+    Raises:
+        CheckFailed: it was changed or cut off, or there is none.
+        BadInput: it cannot be read.
+
+    """
+    if not state.audit.exists():
+        raise CheckFailed(f"there is no record at {state.audit}", "a lock that has run has one")
+    return audit.verify(state.audit, state.audit_key(), state.anchors(second))
+
+
+def as_json(value: Any) -> str:
+    """A dataclass or plain data as JSON."""
+    return json.dumps(dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value, indent=2)  # type: ignore[arg-type]  # an instance, never a class

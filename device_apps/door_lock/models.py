@@ -1,0 +1,104 @@
+"""Models by pinned hash: checked before a runtime parses a byte of them, all three in one runtime."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from device_apps.door_lock.policy import ModelFile, Models
+from edge.engines import Engine, Feeds, open_engine
+from edge.errors import BadModel, CheckFailed
+from edge.report import Placement
+from edge.tensors import TensorSpec
+
+MAX_BYTES = 256 << 20
+
+
+class TimedEngine:
+    """An engine that adds up the time inside its run calls, in milliseconds."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.name, self.inputs, self.outputs = engine.name, engine.inputs, engine.outputs
+        self.run_ms = 0.0
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, feeds: Feeds) -> dict[str, npt.NDArray[Any]]:
+        started = time.perf_counter()
+        try:
+            return self._engine.run(feeds)
+        finally:
+            self.run_ms += (time.perf_counter() - started) * 1000
+
+    def views(self) -> dict[str, npt.NDArray[Any]]:
+        return self._engine.views()
+
+    def reset(self) -> None:
+        self._engine.reset()
+
+    def placement(self) -> Placement:
+        return self._engine.placement()
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def open_models(models: Models, folder: Path) -> Mapping[str, TimedEngine]:
+    """The engines "detector", "liveness" and "embedder"; the files are looked for in `folder`.
+
+    Raises:
+        CheckFailed: a file has another hash than the settings say.
+        BadModel: a file is missing, of no format that runs, or the three need more than one runtime.
+        EnvironmentFailed: the runtime or the delegate is not there.
+
+    """
+    files = {"detector": models.detector, "liveness": models.liveness, "embedder": models.embedder}
+    contents = {part: checked_content(file, folder) for part, file in files.items()}
+    formats = {part: model_format for part, (_, model_format) in contents.items()}
+    if len(set(formats.values())) > 1:
+        found = ", ".join(f"{part} {model_format}" for part, model_format in formats.items())
+        raise BadModel(f"one runtime runs all three models, but these need two: {found}", "edgetool convert --to onnx")
+    opened: dict[str, TimedEngine] = {}
+    try:
+        for part, (content, model_format) in contents.items():
+            engine = open_engine(content, model_format, threads=models.threads, delegate=models.delegate)
+            opened[part] = TimedEngine(engine)
+    except Exception:
+        for engine in opened.values():
+            engine.close()
+        raise
+    return opened
+
+
+def checked_content(model: ModelFile, folder: Path) -> tuple[bytes, str]:
+    """A model's bytes and its format, where the file has its hash. Raises as `open_models`."""
+    path = folder / model.file
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadModel(f"{path} has {path.stat().st_size} bytes; a door lock's models have at most {MAX_BYTES}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadModel(f"cannot read the model {path}: {error.strerror}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != model.sha256:
+        raise CheckFailed(
+            f"{path} is another file than the settings say: sha256 {found[:12]}, not {model.sha256[:12]}",
+            "copy the model again, or write its new hash into door-lock.toml",
+        )
+    suffix = path.suffix.lower()
+    if suffix == ".edge":
+        from edge.bundle import open_bundle
+
+        bundle = open_bundle(path)
+        if bundle.sha256 != model.sha256:
+            raise CheckFailed(f"{path} changed while it was read")
+        return bundle.model, bundle.manifest.format
+    if suffix not in {".onnx", ".tflite"}:
+        raise BadModel(f"{path} is no model that runs here", "use .onnx, .tflite or .edge")
+    return content, suffix[1:]
