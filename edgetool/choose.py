@@ -66,7 +66,7 @@ def choose(candidates: tuple[Candidate, ...], limits: Limits, file_format: str |
 
     Candidates that are `faster` than their baseline come before those that are `not_slower`. Among the faster
     ones the fastest wins, and of all that are as fast as it (overlapping 95 % intervals, or within 5 %) the one
-    that packs smallest (`gzip_bytes`). Among the `not_slower` ones the smallest wins. Candidates whose drop is
+    that packs smallest (its bytes in the bundle, or gzipped in reports of before bundles packed). Among the `not_slower` ones the smallest wins. Candidates whose drop is
     decided on `val` come before those whose drop is unresolved there.
     """
     rejected: dict[str, tuple[str, ...]] = {}
@@ -94,8 +94,12 @@ def _best(candidates: list[Candidate]) -> Candidate | None:
     if faster:
         _, lead = min(faster, key=lambda pair: pair[1].p50_ms)
         equal = [c for c, m in faster if _as_fast(m, lead)]
-        return min(equal, key=lambda c: (c.gzip_bytes, c.id))
-    return min(candidates, key=lambda c: (c.gzip_bytes, c.id), default=None)
+        return min(equal, key=lambda c: (_packed(c), c.id))
+    return min(candidates, key=lambda c: (_packed(c), c.id), default=None)
+
+
+def _packed(candidate: Candidate) -> int:
+    return candidate.gzip_bytes if candidate.stored_bytes is None else candidate.stored_bytes
 
 
 def _as_fast(measurement: Measurement, lead: Measurement) -> bool:

@@ -27,6 +27,14 @@ def test_among_equally_fast_ones_the_smallest_packed_wins() -> None:
     assert choose((plain, pruned, slow_but_tiny), LIMITS).chosen == "pruned"
 
 
+def test_bytes_in_the_bundle_count_where_they_are_known() -> None:
+    clustered = dataclasses.replace(candidate("clustered", gzip_bytes=60_000, lost=SMALL_LOSS), stored_bytes=20_000)
+    plain = dataclasses.replace(candidate("plain", gzip_bytes=40_000, lost=SMALL_LOSS), stored_bytes=39_000)
+    assert choose((plain, clustered), LIMITS).chosen == "clustered"
+    unknown = tuple(dataclasses.replace(row, stored_bytes=None) for row in (plain, clustered))
+    assert choose(unknown, LIMITS).chosen == "plain"
+
+
 def test_where_nothing_is_faster_the_smallest_not_slower_wins() -> None:
     big = candidate("big", 1.0, "not_slower", gzip_bytes=90_000, lost=SMALL_LOSS)
     small = candidate("small", 1.01, "not_slower", gzip_bytes=20_000, lost=SMALL_LOSS)
