@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from compress.quantize.lsq.graph import Builder
+from compress.quantize.lsq.graph import WIDE, Builder
 from compress.quantize.lsq.recurrent import Untreatable
 
 
@@ -36,13 +36,14 @@ def multi_head_attention(b: Builder, layer: Any, given: list[str], keywords: dic
         weight = b.weight(f"{name}_kernel", "kernel", (rows, heads * width), kernel)
         shift = b.weight(f"{name}_bias", "bias", (heads * width,), bias) if part.bias is not None else None
         made = b.reshape(b.dense(x, weight, shift, what=name), (b.graph.shape(x)[1], heads, width))
-        return b.transpose(made, (0, 2, 1, 3))
+        return b.wide(b.transpose(made, (0, 2, 1, 3)))
 
     q = projected("query", query, layer._query_dense, int(layer.key_dim), scale)  # noqa: SLF001 - no public name
     k = projected("key", key, layer._key_dense, int(layer.key_dim))  # noqa: SLF001 - as above
     v = projected("value", value, layer._value_dense, int(layer.value_dim))  # noqa: SLF001 - as above
-    weights = b.unary("softmax", b.matmul(q, k, transpose_y=True, what="scores"))
-    mixed = b.transpose(b.matmul(weights, v, what="mixed"), (0, 2, 1, 3))
+    weights = b.unary("softmax", b.matmul(q, k, transpose_y=True, what="scores", grid=WIDE), grid=WIDE)
+    mixed = b.unary("requantize", b.matmul(weights, v, what="mixed_wide", grid=WIDE), what="mixed")
+    mixed = b.transpose(mixed, (0, 2, 1, 3))
     rows = heads * int(layer.value_dim)
     flat = b.reshape(mixed, (b.graph.shape(query)[1], rows))
     last = layer._output_dense  # noqa: SLF001 - as above

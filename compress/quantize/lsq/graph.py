@@ -35,7 +35,13 @@ Role = Literal["kernel", "table", "bias", "value"]
 # The grids that the integer kernels of LiteRT prescribe for these functions
 UNIT = Grid(1 / 256, -128)  # sigmoid, softmax
 SIGNED_UNIT = Grid(1 / 128, 0)  # tanh
-WIDE_UNIT = Grid(2.0**-15, 0, 16)
+# What is kept finer than 8 bits: too fine to matter to training, and float32 in both formats
+WIDE = Grid(2.0**-15, 0, 16)
+
+
+def is_wide(grid: Grid) -> bool:
+    """Whether what lies on the grid is float32 in the files."""
+    return grid.bits > 8
 
 
 @dataclass(frozen=True)
@@ -190,18 +196,24 @@ class Builder:
         prescribed = {"sigmoid": UNIT, "softmax": UNIT, "tanh": SIGNED_UNIT}.get(kind)
         return self._add(kind, (x,), what or kind, self.graph.shape(x), grid=grid or prescribed)
 
-    def matmul(self, x: str, y: str, *, transpose_y: bool = False, what: str = "matmul") -> str:
+    def wide(self, x: str) -> str:
+        """The same numbers, from here on wide."""
+        return self.unary("requantize", x, what="wide", grid=WIDE)
+
+    def matmul(
+        self, x: str, y: str, *, transpose_y: bool = False, what: str = "matmul", grid: Grid | None = None
+    ) -> str:
         """[..., a, b] x [..., b, c], where y may be given as [..., c, b]."""
         columns = self.graph.shape(y)[-2 if transpose_y else -1]
         shape = (*self.graph.shape(x)[:-1], columns)
-        return self._add("matmul", (x, y), what, shape, transpose_y=transpose_y)
+        return self._add("matmul", (x, y), what, shape, grid=grid, transpose_y=transpose_y)
 
-    def mean(self, x: str, axis: int, *, keepdims: bool, what: str = "mean") -> str:
+    def mean(self, x: str, axis: int, *, keepdims: bool, what: str = "mean", grid: Grid | None = None) -> str:
         """The mean over one axis, counted with the batch."""
         shape = self.graph.shape(x)
         rest = (1,) if keepdims else ()
         made = (*shape[:axis], *rest, *shape[axis + 1 :])
-        return self._add("mean", (x,), what, made, axis=axis, keepdims=keepdims)
+        return self._add("mean", (x,), what, made, grid=grid, axis=axis, keepdims=keepdims)
 
     def reshape(self, x: str, shape: tuple[int, ...]) -> str:
         """Another shape behind the batch; the grid stays."""

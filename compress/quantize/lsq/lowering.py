@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from compress.quantize.lsq.attention import multi_head_attention
-from compress.quantize.lsq.graph import Builder, Graph
+from compress.quantize.lsq.graph import WIDE, Builder, Graph
 from compress.quantize.lsq.recurrent import Untreatable, gru, lstm
 from edge.errors import BadModel
 
@@ -150,24 +152,25 @@ def _embedding(b: Builder, layer: Any, given: list[str], _: Any) -> str:
 
 
 def _layer_normalization(b: Builder, layer: Any, given: list[str], _: Any) -> str:
-    """Gamma (x - mean) / sqrt(variance) + beta over the last axis (Ba et al., 2016), step by step in 8 bits.
-
-    epsilon is left out: a variance below half a step counts as 0, and 1/sqrt(0) as the largest number of the grid.
-    """
+    """Gamma (x - mean) / sqrt(variance + epsilon) + beta over the last axis (Ba et al., 2016); wide within."""
     (x,) = given
     rank = len(b.graph.shape(x))
     axes = [axis % rank for axis in (layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis])]
     if axes != [rank - 1]:
         raise Untreatable(f"it normalizes axes {layer.axis}, not the last one")
     width = b.graph.shape(x)[-1:]
-    centred = b.sub(x, b.mean(x, rank - 1, keepdims=True), what="centred")
-    variance = b.mean(b.mul(centred, centred, what="square"), rank - 1, keepdims=True, what="variance")
-    made = b.mul(centred, b.unary("rsqrt", variance), what="normal")
+    wide = b.wide(x)
+    centred = b.sub(wide, b.mean(wide, rank - 1, keepdims=True, grid=WIDE), what="centred", grid=WIDE)
+    square = b.mul(centred, centred, what="square", grid=WIDE)
+    variance = b.mean(square, rank - 1, keepdims=True, what="variance", grid=WIDE)
+    epsilon = b.weight("epsilon", "value", (1,), lambda: np.float32(layer.epsilon))
+    spread = b.unary("rsqrt", b.add(variance, epsilon, what="above_zero", grid=WIDE), grid=WIDE)
+    made = b.mul(centred, spread, what="normal", grid=WIDE)
     if layer.scale:
-        made = b.mul(made, b.weight("gamma", "value", width, lambda: layer.gamma), what="scaled")
+        made = b.mul(made, b.weight("gamma", "value", width, lambda: layer.gamma), what="scaled", grid=WIDE)
     if layer.center:
-        made = b.add(made, b.weight("beta", "value", width, lambda: layer.beta), what="shifted")
-    return made
+        made = b.add(made, b.weight("beta", "value", width, lambda: layer.beta), what="shifted", grid=WIDE)
+    return b.unary("requantize", made, what="made")
 
 
 def _batch_normalization(b: Builder, layer: Any, given: list[str], _: Any) -> str:

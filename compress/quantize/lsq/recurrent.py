@@ -1,19 +1,13 @@
 """GRU and LSTM as integer loops.
 
 The projections of the inputs run once over all steps; the loop holds what depends on the state. Gates are int8. The
-state is updated in 16 bits and an int8 copy meets the recurrent weights, as in LiteRT's own integer LSTM: a gate near
-1 moves the state by less than half a step of 8 bits, and the state would stand still.
+state is wide, and an int8 copy of it meets the recurrent weights: a gate near 1 moves the state by less than half a
+step of 8 bits, and the state would stand still.
 """
 
 from typing import Any
 
-from compress.quantize.lsq.graph import SIGNED_UNIT, WIDE_UNIT, Builder, Loop
-from compress.quantize.lsq.step_size import Grid
-
-WIDE_TWO = Grid(2.0**-14, 0, 16)  # differences of two numbers within ±1
-# A cell state that sums for many steps; LiteRT's integer LSTM takes any power of two, 16 is beyond what trained
-# models reach and leaves steps of 1/2048.
-WIDE_CELL = Grid(2.0**-11, 0, 16)
+from compress.quantize.lsq.graph import SIGNED_UNIT, WIDE, Builder, Loop
 
 
 class Untreatable(Exception):
@@ -34,7 +28,7 @@ def gru(b: Builder, layer: Any, x: str) -> str:
     projected = [_projected(b, cell, x, gate, units, bias(0, k)) for gate, k in gates.items()]
     inner = b.body()
     frames = tuple(_frame(inner, b, name, gate) for name, gate in zip(projected, gates, strict=True))
-    state = inner.input("state", (1, units), grid=WIDE_UNIT)
+    state = inner.input("state", (1, units), grid=WIDE)
     hidden = inner.input("hidden", (1, units), grid=SIGNED_UNIT)
 
     def recurrent(gate: str, given: str) -> str:
@@ -51,10 +45,10 @@ def gru(b: Builder, layer: Any, x: str) -> str:
     else:
         within = recurrent("candidate", inner.mul(reset, hidden, what="reset_hidden", grid=SIGNED_UNIT))
     candidate = inner.unary("tanh", inner.add(frames[2], within, what="candidate_sum"), what="candidate")
-    wide = inner.unary("requantize", candidate, what="candidate_wide", grid=WIDE_UNIT)
-    gate = inner.unary("requantize", update, what="update_wide", grid=WIDE_UNIT)
-    kept = inner.mul(gate, inner.sub(state, wide, what="change", grid=WIDE_TWO), what="kept", grid=WIDE_TWO)
-    following = inner.add(wide, kept, what="next_state", grid=WIDE_UNIT)
+    wide = inner.unary("requantize", candidate, what="candidate_wide", grid=WIDE)
+    gate = inner.unary("requantize", update, what="update_wide", grid=WIDE)
+    kept = inner.mul(gate, inner.sub(state, wide, what="change", grid=WIDE), what="kept", grid=WIDE)
+    following = inner.add(wide, kept, what="next_state", grid=WIDE)
     emitted = inner.unary("requantize", following, what="next_hidden", grid=SIGNED_UNIT)
     inner.graph.outputs += [following, emitted]
     loop = Loop(inner.graph, frames, (state, hidden), (following, emitted), emitted, bool(layer.return_sequences))
@@ -72,19 +66,19 @@ def lstm(b: Builder, layer: Any, x: str) -> str:
     ]
     inner = b.body()
     frames = tuple(_frame(inner, b, name, gate) for name, gate in zip(projected, gates, strict=True))
-    state = inner.input("state", (1, units), grid=WIDE_CELL)
+    state = inner.input("state", (1, units), grid=WIDE)
     hidden = inner.input("hidden", (1, units), grid=SIGNED_UNIT)
     wide = {}
     for (gate, k), frame in zip(gates.items(), frames, strict=True):
         within = _recurrent(inner, cell, hidden, gate, k, units, None)
         total = inner.add(frame, within, what=f"{gate}_sum")
         value = inner.unary("tanh" if gate == "cell" else "sigmoid", total, what=gate)
-        wide[gate] = inner.unary("requantize", value, what=f"{gate}_wide", grid=WIDE_UNIT)
-    kept = inner.mul(wide["forget"], state, what="kept", grid=WIDE_CELL)
-    written = inner.mul(wide["input"], wide["cell"], what="written", grid=WIDE_UNIT)
-    following = inner.add(kept, written, what="next_state", grid=WIDE_CELL)
-    squashed = inner.unary("tanh", following, what="squashed", grid=WIDE_UNIT)
-    shown = inner.mul(wide["output"], squashed, what="shown", grid=WIDE_UNIT)
+        wide[gate] = inner.unary("requantize", value, what=f"{gate}_wide", grid=WIDE)
+    kept = inner.mul(wide["forget"], state, what="kept", grid=WIDE)
+    written = inner.mul(wide["input"], wide["cell"], what="written", grid=WIDE)
+    following = inner.add(kept, written, what="next_state", grid=WIDE)
+    squashed = inner.unary("tanh", following, what="squashed", grid=WIDE)
+    shown = inner.mul(wide["output"], squashed, what="shown", grid=WIDE)
     emitted = inner.unary("requantize", shown, what="next_hidden", grid=SIGNED_UNIT)
     inner.graph.outputs += [following, emitted]
     loop = Loop(inner.graph, frames, (state, hidden), (following, emitted), emitted, bool(layer.return_sequences))

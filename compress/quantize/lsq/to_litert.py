@@ -1,7 +1,10 @@
-"""A trained graph as a .tflite whose operations compute in integers, with float32 at both ends.
+"""A trained graph as a .tflite that computes in int8, with float32 at both ends and where the graph is wide.
 
 Kernels and their prescriptions: https://ai.google.dev/edge/litert/models/quantization_spec. The flatbuffer is written
 here and not by TensorFlow's converter, which crashes on integer loops and chooses grids of its own.
+
+What the graph keeps in 16 bits is float32 here, as in training. LiteRT's kernels of 16 bits take ten times as long, and
+TFLite Micro has no loop that starts from integers of 16 bits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,75 +15,51 @@ import numpy.typing as npt
 
 from compress.quantize.litert_compact import write_model
 from compress.quantize.lsq.fake import all_grids
-from compress.quantize.lsq.graph import Graph, Loop, Node
-from compress.quantize.lsq.step_size import Grid, quantize
+from compress.quantize.lsq.graph import Graph, Loop, Node, is_wide
+from compress.quantize.lsq.step_size import Grid, dequantize, quantize
 
-# operation: its name in the schema, its options, and its version for int8 and for int16
+# operation: its name in the schema, its options, and its version
 _OPERATIONS = {
-    "add": ("ADD", "AddOptions", 2, 4),
-    "cast": ("CAST", "CastOptions", 1, 1),
-    "dense": ("FULLY_CONNECTED", "FullyConnectedOptions", 5, 5),
-    "dequantize": ("DEQUANTIZE", "DequantizeOptions", 2, 3),
-    "fill": ("FILL", "FillOptions", 3, 3),
-    "gather": ("GATHER", "GatherOptions", 2, 4),
-    "gelu": ("GELU", "GeluOptions", 2, 2),
-    "less": ("LESS", "LessOptions", 1, 1),
-    "matmul": ("BATCH_MATMUL", "BatchMatMulOptions", 2, 3),
-    "mean": ("MEAN", "ReducerOptions", 2, 3),
-    "mul": ("MUL", "MulOptions", 2, 4),
-    "pack": ("PACK", "PackOptions", 1, 1),
-    "quantize": ("QUANTIZE", "QuantizeOptions", 2, 2),
-    "relu": ("RELU", None, 2, 3),
-    "requantize": ("QUANTIZE", "QuantizeOptions", 2, 2),
-    "reshape": ("RESHAPE", "ReshapeOptions", 1, 1),
-    "rsqrt": ("RSQRT", None, 2, 3),
-    "sigmoid": ("LOGISTIC", None, 2, 3),
-    "softmax": ("SOFTMAX", "SoftmaxOptions", 2, 3),
-    "sub": ("SUB", "SubOptions", 2, 5),
-    "tanh": ("TANH", None, 2, 3),
-    "transpose": ("TRANSPOSE", "TransposeOptions", 2, 4),
-    "update": ("DYNAMIC_UPDATE_SLICE", "DynamicUpdateSliceOptions", 1, 1),
-    "while": ("WHILE", "WhileOptions", 1, 1),
+    "add": ("ADD", "AddOptions", 2),
+    "cast": ("CAST", "CastOptions", 1),
+    "dense": ("FULLY_CONNECTED", "FullyConnectedOptions", 5),
+    "dequantize": ("DEQUANTIZE", "DequantizeOptions", 2),
+    "fill": ("FILL", "FillOptions", 3),
+    "gather": ("GATHER", "GatherOptions", 2),
+    "gelu": ("GELU", "GeluOptions", 2),
+    "less": ("LESS", "LessOptions", 1),
+    "matmul": ("BATCH_MATMUL", "BatchMatMulOptions", 2),
+    "mean": ("MEAN", "ReducerOptions", 2),
+    "mul": ("MUL", "MulOptions", 2),
+    "pack": ("PACK", "PackOptions", 1),
+    "quantize": ("QUANTIZE", "QuantizeOptions", 2),
+    "relu": ("RELU", None, 2),
+    "requantize": ("QUANTIZE", "QuantizeOptions", 2),
+    "reshape": ("RESHAPE", "ReshapeOptions", 1),
+    "rsqrt": ("RSQRT", None, 2),
+    "sigmoid": ("LOGISTIC", None, 2),
+    "softmax": ("SOFTMAX", "SoftmaxOptions", 2),
+    "sub": ("SUB", "SubOptions", 2),
+    "tanh": ("TANH", None, 2),
+    "transpose": ("TRANSPOSE", "TransposeOptions", 2),
+    "update": ("DYNAMIC_UPDATE_SLICE", "DynamicUpdateSliceOptions", 1),
+    "while": ("WHILE", "WhileOptions", 1),
 }
 RELU, BOOL = 1, "BOOL"
-_TYPES = {"int8": "INT8", "int16": "INT16", "int32": "INT32", "float32": "FLOAT32", "bool": BOOL}
+_Carried = tuple[str, tuple[int, ...], Grid | None]
+_TYPES = {"int8": "INT8", "int32": "INT32", "float32": "FLOAT32", "bool": BOOL}
 
 
-def to_litert(graph: Graph, learned: Mapping[str, Grid], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+def to_litert(
+    graph: Graph,
+    learned: Mapping[str, Grid],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> bytes:
     """The .tflite of a graph with the signature `serving_default`; `inputs` and `outputs` name its tensors there."""
-    from ai_edge_litert import schema_py_generated as schema
-
     writer = _Writer(all_grids(graph, learned))
-    main = writer.subgraph("main")
-    fed, given = [], []
-    for name, shown in zip(graph.inputs, inputs, strict=True):
-        tensor = graph.tensors[name]
-        outer = main.tensor(shown, tensor.shape, "int32" if tensor.integer else "float32")
-        fed.append(outer)
-        if tensor.integer:
-            main.known[name] = outer
-        else:
-            main.operate("quantize", [outer], main.activation(name, tensor.shape))
-    main.run(graph)
-    for name, shown in zip(graph.outputs, outputs, strict=True):
-        outer = main.tensor(shown, graph.shape(name), "float32")
-        main.operate("dequantize", [main.known[name]], outer)
-        given.append(outer)
-    main.end(fed, given)
-    signature = schema.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
-    signature.inputs = [_entry(name, index) for name, index in zip(inputs, fed, strict=True)]
-    signature.outputs = [_entry(name, index) for name, index in zip(outputs, given, strict=True)]
-    writer.model.signatureDefs = [signature]
+    writer.signature("serving_default", graph, inputs, outputs)
     return write_model(writer.model)
-
-
-def _entry(name: str, index: int) -> Any:
-    from ai_edge_litert import schema_py_generated as schema
-
-    entry = schema.TensorMapT()
-    entry.name, entry.tensorIndex = name.encode(), index
-    return entry
 
 
 class _Writer:
@@ -93,10 +72,42 @@ class _Writer:
         self.model = schema.ModelT()
         self.model.version, self.model.description = 3, b"edgetool quantize.lsq"
         self.model.buffers, self.model.operatorCodes, self.model.subgraphs = [schema.BufferT()], [], []
+        self.model.signatureDefs = []
         self._codes: dict[tuple[str, int], int] = {}
 
     def subgraph(self, name: str) -> "_Subgraph":
         return _Subgraph(self, name)
+
+    def signature(self, key: str, graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """A graph as a subgraph of its own that can be called: float32 in and out, and indices as they are."""
+        main = self.subgraph(key)
+        fed, given = [], []
+        for name, shown in zip(graph.inputs, inputs, strict=True):
+            tensor = graph.tensors[name]
+            outer = main.tensor(shown, tensor.shape, "int32" if tensor.integer else "float32")
+            fed.append(outer)
+            if tensor.integer or is_wide(self.grids[name]):
+                main.known[name] = outer
+            else:
+                main.operate("quantize", [outer], main.activation(name, tensor.shape))
+        main.run(graph)
+        for name, shown in zip(graph.outputs, outputs, strict=True):
+            outer = main.known[name]
+            if not is_wide(self.grids[name]):
+                outer = main.tensor(shown, graph.shape(name), "float32")
+                main.operate("dequantize", [main.known[name]], outer)
+            given.append(outer)
+        main.end(fed, given)
+        made = self.schema.SignatureDefT()
+        made.signatureKey, made.subgraphIndex = key.encode(), main.index
+        made.inputs = [self._entry(name, index) for name, index in zip(inputs, fed, strict=True)]
+        made.outputs = [self._entry(name, index) for name, index in zip(outputs, given, strict=True)]
+        self.model.signatureDefs.append(made)
+
+    def _entry(self, name: str, index: int) -> Any:
+        entry = self.schema.TensorMapT()
+        entry.name, entry.tensorIndex = name.encode(), index
+        return entry
 
     def buffer(self, data: npt.NDArray[Any] | None) -> int:
         buffer = self.schema.BufferT()
@@ -148,9 +159,12 @@ class _Subgraph:
 
     def activation(self, name: str, shape: Sequence[int]) -> int:
         """The integer tensor of an activation; the graph's operations find it by its name."""
-        grid = self._writer.grids[name]
-        self.known[name] = self.tensor(name, shape, f"int{grid.bits}", grid)
+        self.known[name] = self._typed(name, shape, self._writer.grids[name])
         return self.known[name]
+
+    def _typed(self, name: str, shape: Sequence[int], grid: Grid | None) -> int:
+        """A tensor of what a grid is stored as; without a grid it counts steps."""
+        return self.tensor(name, shape, *_stored(grid))
 
     def constant(self, name: str, values: Any) -> int:
         """Indices, shapes, axes."""
@@ -158,11 +172,10 @@ class _Subgraph:
         return self.tensor(name, array.shape, "int32", data=array)
 
     def operate(self, kind: str, inputs: Sequence[int], output: int | Sequence[int], **options: Any) -> None:
-        name, kinds, narrow, wide = _OPERATIONS[kind]
+        name, kinds, version = _OPERATIONS[kind]
         outputs = [output] if isinstance(output, int) else list(output)
         made = self._schema.OperatorT()
-        sixteen = self.graph.tensors[outputs[0]].type == self._schema.TensorType.INT16
-        made.opcodeIndex = self._writer.code(name, wide if sixteen else narrow)
+        made.opcodeIndex = self._writer.code(name, version)
         made.inputs, made.outputs = np.asarray(inputs, np.int32), np.asarray(outputs, np.int32)
         if kinds is not None:
             made.builtinOptionsType = getattr(self._schema.BuiltinOptions, kinds)
@@ -207,7 +220,8 @@ class _Subgraph:
             inputs.append(self.constant(f"{name}/order", given["order"]))
         elif node.kind in ("add", "sub"):
             options = {"potScaleInt16": False}
-        self.operate(node.kind, inputs, output, **options)
+        dequantizes = node.kind == "requantize" and is_wide(self._writer.grids[name])
+        self.operate("dequantize" if dequantizes else node.kind, inputs, output, **options)
 
     def _given(self, name: str, node: Node, graph: Graph) -> int:
         """The index of an input of an operation; weights are quantized and written where they are met."""
@@ -226,7 +240,10 @@ class _Subgraph:
             integers = quantize(values, grid).astype(np.int8)
             if weight.role == "kernel":
                 integers = integers.T  # LiteRT keeps a row for each output
-            made = self.tensor(name, integers.shape, "int8", grid, integers)
+            if is_wide(self._writer.grids[node.output]):
+                made = self.tensor(name, integers.shape, "float32", data=dequantize(integers, grid))
+            else:
+                made = self.tensor(name, integers.shape, "int8", grid, integers)
         self.known[name] = made
         return made
 
@@ -234,7 +251,7 @@ class _Subgraph:
         """WHILE: the step, the sequences, the states and what is given go around; frames are gathered by the step."""
         steps, body = graph.shape(node.inputs[0])[1], loop.body
         result = graph.tensors[node.output]
-        carried: list[tuple[str, tuple[int, ...], Grid | None]] = [("step", (), None)]
+        carried: list[_Carried] = [("step", (), None)]
         carried += [(f"{name}/all", graph.shape(name), self._writer.grids[name]) for name in node.inputs]
         carried += [(name, body.shape(name), self._writer.grids[name]) for name in loop.states]
         if loop.every_step:
@@ -250,7 +267,7 @@ class _Subgraph:
         condition.end(inputs, [more])
         inner = self._writer.subgraph(f"{node.output}/body")
         inner._body(node, loop, carried, result.shape)  # noqa: SLF001 - as above
-        ends = [self.tensor(f"{node.output}/{name}/end", shape, _dtype(grid), grid) for name, shape, grid in carried]
+        ends = [self._typed(f"{node.output}/{name}/end", shape, grid) for name, shape, grid in carried]
         self.operate("while", start, ends, condSubgraphIndex=condition.index, bodySubgraphIndex=inner.index)
         first_state = 1 + len(node.inputs)
         last = ends[-1] if loop.every_step else ends[first_state + loop.following.index(loop.emitted)]
@@ -260,7 +277,7 @@ class _Subgraph:
         self,
         node: Node,
         loop: Loop,
-        carried: Sequence[tuple[str, tuple[int, ...], Grid | None]],
+        carried: Sequence[_Carried],
         result: tuple[int, ...],
     ) -> None:
         body = loop.body
@@ -276,27 +293,30 @@ class _Subgraph:
         outputs = [following, *inputs[1 : 1 + len(node.inputs)], *(self.known[name] for name in loop.following)]
         if loop.every_step:
             name, shape, grid = carried[-1]
-            row = self.tensor(f"{name}/row", (1, 1, *result[2:]), _dtype(grid), grid)
+            row = self._typed(f"{name}/row", (1, 1, *result[2:]), grid)
             self.operate("reshape", [self.known[loop.emitted], self.constant("row", (1, 1, *result[2:]))], row)
             zero = self.constant("zero", 0)
             place = self.tensor("place", (len(shape),), "int32")
             self.operate("pack", [zero, step, *[zero] * (len(shape) - 2)], place, valuesCount=len(shape), axis=0)
-            kept = self.tensor(f"{name}/next", shape, _dtype(grid), grid)
+            kept = self._typed(f"{name}/next", shape, grid)
             self.operate("update", [inputs[-1], row, place], kept)
             outputs.append(kept)
         self.end(inputs, outputs)
 
-    def _carried(self, carried: Sequence[tuple[str, tuple[int, ...], Grid | None]]) -> list[int]:
-        return [self.tensor(name, shape, _dtype(grid), grid) for name, shape, grid in carried]
+    def _carried(self, carried: Sequence[_Carried]) -> list[int]:
+        return [self._typed(*one) for one in carried]
 
     def _zeros(self, name: str, shape: tuple[int, ...], grid: Grid | None) -> int:
-        assert grid is not None, "the states and what is kept lie on grids"
-        dtype = _dtype(grid)
-        value = self.tensor(f"{name}/value", (), dtype, grid, np.asarray(grid.zero_point, dtype))
-        made = self.tensor(name, shape, dtype, grid)
-        self.operate("fill", [self.constant(f"{name}/shape", shape), value], made)
+        dtype, kept = _stored(grid)
+        zero = np.asarray(0 if kept is None else kept.zero_point, dtype)
+        made = self._typed(name, shape, grid)
+        given = [self.constant(f"{name}/shape", shape), self.tensor(f"{name}/value", (), dtype, kept, zero)]
+        self.operate("fill", given, made)
         return made
 
 
-def _dtype(grid: Grid | None) -> str:
-    return "int32" if grid is None else f"int{grid.bits}"
+def _stored(grid: Grid | None) -> tuple[str, Grid | None]:
+    """The element type of a tensor on a grid, and the grid that it has in the file; without one it counts steps."""
+    if grid is None:
+        return "int32", None
+    return ("float32", None) if is_wide(grid) else ("int8", grid)

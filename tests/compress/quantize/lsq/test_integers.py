@@ -6,7 +6,7 @@ import pytest
 
 from compress.quantize.litert_model import count_ops, stored_as
 from compress.quantize.lsq.fake import all_grids, calibrate, evaluate, fake_quantized, learned, operate
-from compress.quantize.lsq.graph import Graph
+from compress.quantize.lsq.graph import Graph, is_wide
 from compress.quantize.lsq.lowering import lower
 from compress.quantize.lsq.step_size import dequantize, fake_quantize, quantize
 from compress.quantize.lsq.to_litert import to_litert
@@ -35,6 +35,9 @@ def transformer():
     x = layers.LayerNormalization()(x + layers.Dense(16)(layers.Dense(32, activation="gelu")(x)))
     return keras.Model(ids, layers.Dense(5, activation="softmax", name="scores")(layers.GlobalAveragePooling1D()(x)))
 
+
+# what the state of a recurrent layer, attention and normalization keep finer than 8 bits
+WIDE_OPERATIONS = {"ADD", "BATCH_MATMUL", "MEAN", "MUL", "RSQRT", "SOFTMAX", "SUB", "TANH"}
 
 MODELS = {
     "gru": lambda: recurrent(layers.GRU),
@@ -72,16 +75,14 @@ def test_the_graph_is_the_model(made):
     model, graph, x, _ = made
     for unrolled in (True, False):
         values = evaluate(graph, {graph.inputs[0]: x}, lambda _, value: value, unrolled=unrolled)
-        # LayerNormalization's epsilon of 1e-3 is left out
-        np.testing.assert_allclose(values[graph.outputs[0]], model.predict(x, verbose=0), atol=2e-3)
+        np.testing.assert_allclose(values[graph.outputs[0]], model.predict(x, verbose=0), atol=1e-5)
 
 
 def test_the_file_computes_what_was_trained(made):
     model, graph, x, grids = made
     fake = fake_quantized(model, graph, grids)
     data = to_litert(graph, learned(fake), [graph.inputs[0]], ["scores"])
-    counted = count_ops(data)
-    assert counted.float_ops == {}
+    assert set(count_ops(data).float_ops) <= WIDE_OPERATIONS
     assert stored_as(data, "float32") == {}
     # one step of the output is 1/256; roundings of two operations in a row may fall to different sides
     assert np.abs(integers(data, x) - fake.predict(x, verbose=0)).max() <= 2.01 / 256
@@ -95,7 +96,7 @@ def test_each_integer_operation_is_within_one_step(made):
     put = {}
 
     def rounded(name, value):
-        value = fake_quantize(np.asarray(value), known[name])
+        value = np.asarray(value) if is_wide(known[name]) else fake_quantize(np.asarray(value), known[name])
         put.setdefault(name, value)
         return keras.ops.convert_to_tensor(value)
 
@@ -107,15 +108,17 @@ def test_each_integer_operation_is_within_one_step(made):
                 continue
             for row in range(3):
                 worst = alone(part, node, grids, put, row)
-                # LiteRT interpolates the 16-bit tanh in a table: 16 of its steps are a 16th of one of 8 bits
-                wide = known[node.output].bits == 16 and node.kind == "tanh"
-                assert worst <= (16 if wide else 1), (node.kind, node.output, worst)
+                # what is wide is float32: XNNPACK's tanh and exp are within a few 1e-7 of the exact ones
+                assert worst <= (1e-5 if is_wide(known[node.output]) else 1), (node.kind, node.output, worst)
             checked += 1
     assert checked > 10
 
 
 def alone(part, node, grids, put, row):
-    """The largest difference in steps of one operation run as a model of its own, on real inputs of the fake one."""
+    """The largest difference of one operation run as a model of its own, on real inputs of the fake one.
+
+    It is in steps of the output's grid, relative to the largest value where that is wide.
+    """
     single = Graph(nodes=[node], outputs=[node.output], weights=part.weights)
     rng = np.random.default_rng(row)
     feeds = {}
@@ -129,7 +132,8 @@ def alone(part, node, grids, put, row):
         shape = part.tensors[name].shape
         if values is None:  # a frame or a state of a loop
             grid = known[name]
-            values = dequantize(rng.integers(grid.low, grid.high, shape, endpoint=True), grid)
+            drawn = rng.integers(grid.low, grid.high, shape, endpoint=True)
+            values = rng.uniform(-1, 1, shape).astype(np.float32) if is_wide(grid) else dequantize(drawn, grid)
         feeds[name] = values.reshape(-1)[: np.prod(shape)].reshape(shape)
     single.tensors = {n: part.tensors[n] for n in (*single.inputs, node.output)}
     for name, tensor in single.tensors.items():
@@ -146,6 +150,8 @@ def alone(part, node, grids, put, row):
     }
     exact = operate(node, [feeds[n] if n in feeds else weights[n] for n in node.inputs])
     grid = known[node.output]
+    if is_wide(grid):
+        return float(np.abs(out - np.asarray(exact)).max() / np.abs(exact).max())
     return int(np.abs(quantize(out, grid) - quantize(np.asarray(exact), grid)).max())
 
 
