@@ -66,8 +66,9 @@ def choose(candidates: tuple[Candidate, ...], limits: Limits, file_format: str |
 
     Candidates that are `faster` than their baseline come before those that are `not_slower`. Among the faster
     ones the fastest wins, and of all that are as fast as it (overlapping 95 % intervals, or within 5 %) the one
-    that packs smallest (its bytes in the bundle, or gzipped in reports of before bundles packed). Among the `not_slower` ones the smallest wins. Candidates whose drop is
-    decided on `val` come before those whose drop is unresolved there.
+    that packs smallest: its bytes in the bundle, or gzipped in reports of before bundles were packed. Among the
+    `not_slower` ones the smallest wins. Candidates whose drop is decided on `val` come before those whose drop is
+    unresolved there.
     """
     rejected: dict[str, tuple[str, ...]] = {}
     eligible: list[Candidate] = []
