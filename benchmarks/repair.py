@@ -1,14 +1,12 @@
 """Repair before post-training int8: what equalization, AdaRound and bias correction win back.
 
-python -m benchmarks.repair [--slice] [--epochs N]      about 6 minutes; --slice trains for seconds and writes nothing
+python -m benchmarks.repair [--slice] [--epochs N]      about 10 minutes; --slice trains for seconds and writes nothing
 
 A depthwise net after Sandler et al., "MobileNetV2", CVPR 2018 (arXiv:1801.04381), with ReLU instead of ReLU6 (DFQ makes
 the same change), is trained here on Fashion-MNIST with that paper's optimizer and quantized with one scale a tensor, as
-plain and as repaired, and with one scale a channel. `mobilenet_v2_rescaled` is the same float function with channels
-rescaled by us (`rescaled`): the inverse of equalization, so it shows that repair undoes it and no more than that. The
-MLPerf Tiny MobileNet (visual wake words) has no real inputs here: what is said of it is agreement with its float model
-on synthetic pictures. The SpellingCNN, inverted residuals too, comes trained, as a float .tflite with its own int8
-file; its ReLU6 become ReLU in the equalized variants.
+plain and as repaired, and with one scale a channel. The MLPerf Tiny MobileNet (visual wake words) has no real inputs
+here: what is said of it is agreement with its float model on synthetic pictures. The SpellingCNN, inverted residuals
+too, comes trained, as a float .tflite with its own int8 file; its ReLU6 become ReLU in the equalized variants.
 """
 
 import argparse
@@ -38,12 +36,11 @@ UPPER_BOUND = "<= 1, the upper bound"
 # RMSprop with 0.9 for decay and momentum is what MobileNetV2 was trained with (section 6.1). At this rate some ReLUs of
 # the expansions die, the variance behind them goes to 0, and batch normalization multiplies the depthwise weights there
 # by gamma / sqrt(epsilon): what one scale a tensor does not survive (Sheng et al., "A Quantization-Friendly Separable
-# Convolution for MobileNets", 2018, arXiv:1803.08607, section 3). AdamW at 0.005 kills none.
+# Convolution for MobileNets", 2018, arXiv:1803.08607, section 3). AdamW at 0.005 kills none. Rate and epochs were
+# chosen on training images that were left out.
 LEARNING_RATE, DECAY = 0.02, 0.9
 # Both as in PyTorch: with 0.99 the moving variance of fading channels lags, and the trained model is wrong.
 EPSILON, MOMENTUM = 1e-5, 0.9
-# The factors of `rescaled` are from 1/10 to 10: two orders of magnitude, as in figure 2 of arXiv:1906.04721.
-LARGEST_FACTOR = 10.0
 
 
 def build() -> Any:
@@ -114,28 +111,6 @@ def trained(epochs: int, images: int, kept: Path) -> Any:
     return keras.models.load_model(kept)
 
 
-def rescaled(model: Any) -> Any:
-    """The same function with channels in front of a ReLU times s_i, log-uniform, and the next layer's weights over s_i.
-
-    ReLU(s x) = s ReLU(x) for s > 0, so this is cross-layer equalization turned round. `model` is one of `build`.
-    """
-    import keras
-
-    made = keras.models.clone_model(model)
-    made.set_weights(model.get_weights())
-    rng = np.random.default_rng(SEED)
-    edge = math.log(LARGEST_FACTOR)
-    for before, relu, after in zip(made.layers, made.layers[1:], made.layers[2:], strict=False):
-        # behind the last ReLU a mean is taken first
-        if not isinstance(relu, keras.layers.ReLU) or not after.weights:
-            continue
-        factor = np.exp(rng.uniform(-edge, edge, len(before.gamma)))
-        before.gamma.assign(before.gamma * factor)
-        before.beta.assign(before.beta * factor)
-        after.kernel.assign(after.kernel / factor[:, None])  # [rows, columns, channels, outputs] of either convolution
-    return made
-
-
 def variants(model: bytes, samples: Samples, *, relu6: bool = False) -> dict[str, bytes]:
     """Int8 with one scale a tensor and with one a channel, plain and repaired."""
     from compress.quantize.litert_static import quantize_static
@@ -184,7 +159,7 @@ def accuracy(name: str, right: npt.NDArray[Any]) -> Figure:
     return Figure(name, "reported", float(np.mean(right)), "", wilson(int(np.sum(right)), len(right)), met=True)
 
 
-def depthwise_net(name: str, net: Any, examples: int) -> Iterator[Figure]:
+def depthwise_net(net: Any, examples: int) -> Iterator[Figure]:
     """A net of `build` on test images; calibrated on training images that it has not seen."""
     from convert.to_litert import to_litert
 
@@ -192,20 +167,12 @@ def depthwise_net(name: str, net: Any, examples: int) -> Iterator[Figure]:
     calibration, x_test, y_test = x[-CALIBRATION:], x_test[:examples], y_test[:examples]
     model = to_litert(net, "float32", None)
     right = classes(model, x_test) == y_test
-    yield accuracy(f"{name}.float32", right)
+    yield accuracy("mobilenet_v2.float32", right)
     for variant, made in variants(model, of(model, calibration)).items():
         got = classes(made, x_test) == y_test
         # without the first goal the second is met by a model that has nothing to repair
         goal = {"per_tensor.plain": "> 5", "per_tensor.repaired": UPPER_BOUND}.get(variant, "reported")
-        yield drop(f"{name}.{variant}.drop", right, got, goal)
-
-
-def same_function(one: Any, other: Any) -> Figure:
-    """The largest difference of the two nets' logits over the largest logit, on training images."""
-    x = fashion()[0][-CALIBRATION:]
-    wanted = one.predict(x, verbose=0)
-    error = float(np.abs(other.predict(x, verbose=0) - wanted).max() / np.abs(wanted).max())
-    return Figure("mobilenet_v2_rescaled.logits_moved", "<= 1e-4", error, "relative", None, met=error <= 1e-4)
+        yield drop(f"mobilenet_v2.{variant}.drop", right, got, goal)
 
 
 def visual_wake_words() -> Iterator[Figure]:
@@ -304,17 +271,10 @@ def main() -> None:
     if options.slice:
         with tempfile.TemporaryDirectory() as folder:
             net = trained(1, 2000, Path(folder) / "slice.keras")
-        parts = [depthwise_net("mobilenet_v2", net, 200)]
+        parts = [depthwise_net(net, 200)]
     else:
         net = trained(options.epochs, 20_000, FOLDER / f"mobilenet_v2-{options.epochs}.keras")
-        other = rescaled(net)
-        parts = [
-            depthwise_net("mobilenet_v2", net, 10_000),
-            iter([same_function(net, other)]),
-            depthwise_net("mobilenet_v2_rescaled", other, 10_000),
-            visual_wake_words(),
-            spelling(),
-        ]
+        parts = [depthwise_net(net, 10_000), visual_wake_words(), spelling()]
     figures = []
     for part in parts:
         for figure in part:
