@@ -78,7 +78,7 @@ def compare(
 
 def name_of(artifact: Artifact) -> str:
     """A file of ours by its format and the passes that made it, with their settings."""
-    return f"ours.{artifact.format} {' > '.join(step for step in artifact.steps if not step.startswith('convert.'))}"
+    return f"ours.{artifact.format} {' > '.join(step for step in artifact.steps if step != 'convert.onnx')}"
 
 
 def figures(
