@@ -219,6 +219,35 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One trial of a search: the passes, the fraction of their epochs that was trained, and what came of it.
+
+    `drop` and `upper95` are on `val`, in the unit of the metric's drop; `latency` says how `p50_ms` (one thread) was
+    found; `on_front` whether no other trial beats it. `failure` is why nothing came of it.
+    """
+
+    number: int
+    steps: tuple[str, ...]
+    epochs: float
+    drop: float | None
+    upper95: float | None
+    stored_bytes: int | None
+    p50_ms: float | None
+    latency: str | None
+    seconds: float
+    on_front: bool
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """All trials of a search, in order, and how long this run of it took."""
+
+    trials: tuple[Trial, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything one run found out. `chosen` is the id of the candidate that ships, or None."""
 
@@ -233,6 +262,7 @@ class Report:
     chosen: str | None
     race: RaceConditions | None = None
     skipped: tuple[Skipped, ...] = ()
+    search: Search | None = None
     schema: str = field(default=SCHEMA)
 
 

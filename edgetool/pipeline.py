@@ -16,7 +16,13 @@ from edge.probe import environment
 from edge.report import Accuracy, Candidate, Limits, Report, Skipped, TaskInfo, Verdict
 from edge.target import this_machine
 from edgetool.candidates import ENGINE_OF_FORMAT, Made, baseline_sequences, identify, make, make_all
-from edgetool.conversion_worker import ConversionWorker, describe_model, load_source, reference_outputs
+from edgetool.conversion_worker import (
+    ConversionWorker,
+    describe_model,
+    load_source,
+    model_operations,
+    reference_outputs,
+)
 from edgetool.data.load import require_data
 from edgetool.judge import Outputs, doubt_about, golden_inputs, outputs_on, paired_drop, parity_of, run_on
 from edgetool.latency import race_all
@@ -25,13 +31,16 @@ from edgetool.passes import check_sequence, default_sequences
 from edgetool.passes.step import KERAS, Pass, label
 from edgetool.progress import Progress
 from edgetool.recipe import Recipe, limits_for
+from edgetool.search.run import Searched
+from edgetool.search.start import HERE, Machines, reported, searched
 from edgetool.shipping import confirmed, failure_of, wanted, write_run
 from edgetool.task import Task
 from edgetool.workspace import Workspace, require_usable
 
-READ, BASELINE, COMPRESS, PARITY, ACCURACY, RACE, CONFIRM, WRITE = STAGES = (
+READ, BASELINE, SEARCH, COMPRESS, PARITY, ACCURACY, RACE, CONFIRM, WRITE = STAGES = (
     "read the model and the data",
     "convert the float32 baseline",
+    "search",
     "compress",
     "check parity",
     "measure accuracy on val",
@@ -84,7 +93,14 @@ def plan(recipe: Recipe, out: Path, progress: Progress) -> str:
     return "\n".join(f"{what:<{width}}{text}" for what, text in said)
 
 
-def run(recipe: Recipe, out: Path, *, resume: bool, progress: Progress) -> Finished:
+def run(
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool,
+    progress: Progress,
+    machines: Machines = HERE,
+) -> Finished:
     """Compress, verify, choose, confirm and bundle.
 
     Raises:
@@ -93,12 +109,12 @@ def run(recipe: Recipe, out: Path, *, resume: bool, progress: Progress) -> Finis
 
     """
     require_usable(out)
-    progress.begin(STAGES)
+    progress.begin([stage for stage in STAGES if stage != SEARCH or recipe.search is not None])
     with ConversionWorker() as worker:
         job = _read(recipe, worker, progress)
         workspace = Workspace(out, resume=resume)
         try:
-            return _run(job, workspace, worker, progress)
+            return _run(job, workspace, worker, machines, progress)
         except BadInput:
             workspace.discard()
             raise
@@ -114,6 +130,8 @@ def _read(recipe: Recipe, worker: ConversionWorker, progress: Progress) -> _Job:
         limits_for(recipe, metric_named(recipe.task.metric))
     source, params, macs = worker.call(describe_model, recipe.model, recipe.trust, progress=progress.at)
     sequences = default_sequences(source.format) if recipe.sequences is None else recipe.sequences
+    if recipe.search is not None:
+        sequences = ()  # they are looked for
     formats = tuple(check_sequence(source.format, sequence) for sequence in sequences)
     for sequence, made in zip(sequences, formats, strict=True):
         if made not in ENGINE_OF_FORMAT:
@@ -128,11 +146,20 @@ def _read(recipe: Recipe, worker: ConversionWorker, progress: Progress) -> _Job:
     return _Job(recipe, limits, source, params, macs, task, baselines, sequences, formats)
 
 
-def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, progress: Progress) -> Finished:
+def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, machines: Machines, progress: Progress) -> Finished:
     recipe, task = job.recipe, job.task
     progress.stage(BASELINE)
     baselines, skipped = _baselines(job, workspace, worker, progress)
     first = next(iter(baselines.values()))
+
+    found: Searched | None = None
+    if recipe.search is not None:
+        progress.stage(SEARCH)
+        layers = worker.call(model_operations, job.source, recipe.trust, progress=progress.at)
+        files = {key: one.artifact for key, one in baselines.items()}
+        found = searched(recipe, job.limits, job.source, layers, task.sha256, files, workspace, machines, progress)
+        formats = tuple(check_sequence(job.source.format, sequence) for sequence in found.sequences)
+        job = dataclasses.replace(job, sequences=found.sequences, formats=formats)
 
     progress.stage(COMPRESS)
     made, not_made = make_all(
@@ -186,6 +213,7 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, progress: Pr
         chosen=chosen,
         race=conditions,
         skipped=(*skipped, *not_made, *not_run, *not_raced, *_elsewhere(recipe)),
+        search=None if found is None else reported(found),
     )
     report = write_run(report, shipped if chosen else [], task, golden, recipe.model.stem, workspace)
     return Finished(report, failure_of(report))
@@ -273,10 +301,10 @@ def _judged(
     assert models[0] is first, "the baseline is judged first: the others' drops refer to it"
     for number, one in enumerate(models):
 
-        def at(fraction: float, what: str, number: int = number) -> None:
-            progress.at((number + fraction) / len(models), what)
+        def at(fraction: float, what: str, number: int = number, name: str = one.id) -> None:
+            progress.at((number + fraction) / len(models), f"{name} on {what}")
 
-        outputs = outputs_on(one.artifact, examples, job.task.sha256, workspace, f"{one.id} on {split}", at)
+        outputs = outputs_on(one.artifact, examples, job.task.sha256, workspace, split, at)
         baseline = outputs if baseline is None else baseline
         value, ci95 = interval(metric, outputs, labels, groups=examples.groups, seed=recipe.seed)
         accuracy = Accuracy(metric.name, value, examples.n, split, ci95)

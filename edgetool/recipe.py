@@ -13,6 +13,8 @@ passes = [                                # every line is one candidate: passes 
 max_drop = "1pp"
 max_size = "150kB"
 ```
+
+In the place of `passes` a table `[search]` with `trials = 24` or `time_budget = "30m"` looks for them.
 """
 
 from collections.abc import Mapping
@@ -28,11 +30,12 @@ from edge.target import Target, target, this_machine
 from edgetool.metrics import Metric
 from edgetool.passes import pass_from_settings
 from edgetool.passes.step import Pass
-from edgetool.units import parse_bytes, parse_drop, parse_milliseconds
+from edgetool.units import parse_bytes, parse_drop, parse_duration, parse_milliseconds
 
 DEFAULT_MAX_DROP = {"points": 1.0, "relative": 0.01, "dB": 0.5}
 
-_KEYS = ("model", "task", "target", "seed", "limits", "passes", "trust")
+_KEYS = ("model", "task", "target", "seed", "limits", "passes", "search", "trust")
+_SEARCH_KEYS = ("trials", "time_budget")
 _TASK_KEYS = ("data", "metric", "target_column", "pixels")
 _KINDS = {int: "a whole number", bool: "true or false", str: "a text", dict: "a table"}
 _LIMITS = {
@@ -54,15 +57,24 @@ class TaskSource:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """When a search ends: after `trials`, or before a trial that would begin later than `seconds`, where given."""
+
+    trials: int = 24
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """One run of `edgetool compress`. `sequences` are the passes of each candidate, in order; None tries
-    what `edgetool.passes.default_sequences` has for the model's format.
+    """One run of `edgetool compress`. `sequences` are the passes of each candidate, in order; None searches for them
+    where there is a `search`, else tries what `edgetool.passes.default_sequences` has for the model's format.
     """
 
     model: Path
     task: TaskSource
     target: Target
     sequences: tuple[tuple[Pass, ...], ...] | None = None
+    search: Budget | None = None
     limits: Limits = Limits()  # noqa: RUF009 - frozen, so one for all is fine
     max_drop: tuple[float, str] | None = None
     seed: int = 0
@@ -120,16 +132,35 @@ def read_recipe(path: Path) -> Recipe:
     if seed < 0:
         raise BadRecipe(f"{path.name}: the seed is {seed}", "a seed is 0 or more")
     sequences = data.get("passes")
+    searched = _of_type(data, "search", dict, None, path)
+    for key in searched or ():
+        if key not in _SEARCH_KEYS:
+            raise UnknownName(f"key in the search of {path.name}", key, _SEARCH_KEYS)
     return Recipe(
         model=model,
         task=_task_source(data, path, seed),
         target=target(data["target"]) if "target" in data else this_machine(),
         sequences=None if sequences is None else _sequences(sequences, path),
+        search=None if searched is None else budget(searched.get("trials"), searched.get("time_budget"), sequences),
         limits=limits_from(limits),
         max_drop=parse_drop(str(limits["max_drop"])) if "max_drop" in limits else None,
         seed=seed,
         trust=_of_type(data, "trust", bool, False, path),
     )
+
+
+def budget(trials: Any, time_budget: Any, sequences: Any) -> Budget:
+    """The budget of a search: a number of trials, a time, or both; 240 trials at most where only the time is given.
+
+    Raises BadRecipe: no whole number above 0, no duration, or passes that are named leave nothing to search.
+    """
+    if sequences is not None:
+        raise BadRecipe("passes and a search exclude each other", "leave out the passes: the search looks for them")
+    if trials is not None and (not isinstance(trials, int) or isinstance(trials, bool) or trials < 1):
+        raise BadRecipe(f"trials is {trials!r}", "a whole number above 0")
+    seconds = None if time_budget is None else parse_duration(str(time_budget), "time_budget")
+    default = Budget.trials if seconds is None else 10 * Budget.trials
+    return Budget(default if trials is None else trials, seconds)
 
 
 def _task_source(data: dict[str, Any], path: Path, seed: int) -> TaskSource:
@@ -196,6 +227,8 @@ def recipe_from_options(
     pixels: str | None,
     seed: int | None,
     trust: bool,
+    trials: int | None = None,
+    time_budget: str | None = None,
 ) -> Recipe:
     """The recipe that the command line means: options win over what a recipe file says.
 
@@ -215,6 +248,9 @@ def recipe_from_options(
     parsed = limits_from(overridden)
     names = [_LIMITS[key][0] for key in overridden if key != "max_drop"]
     new_seed = recipe.seed if seed is None else seed
+    search = recipe.search
+    if trials is not None or time_budget is not None:
+        search = budget(trials, time_budget, recipe.sequences)
     task = replace(
         recipe.task,
         data=recipe.task.data if data is None else data,
@@ -226,6 +262,7 @@ def recipe_from_options(
     return replace(
         recipe,
         task=task,
+        search=search,
         target=recipe.target if target_name is None else target(target_name),
         limits=replace(recipe.limits, **{name: getattr(parsed, name) for name in names}),
         max_drop=parse_drop(overridden["max_drop"]) if "max_drop" in overridden else recipe.max_drop,

@@ -25,6 +25,19 @@ def compress(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The output folder. [default: out/NAME]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of splits, calibration and training. [default: 0]")] = None,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Search passes and settings for that long: 10m. [default: the usual ones]")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Search with at most that many trials. [default: 24, or by the time]")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Trials that run side by side.")] = 1,
+    storage: Annotated[
+        str | None, typer.Option(help="A database for the trials: postgresql+psycopg://… [default: a file in --out]")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Results shared between searches: a folder or s3://… [default: in --out]")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the finished work in the output folder.")
     ] = False,
@@ -45,12 +58,14 @@ def compress(
       edgetool compress recipes/fashion_mnist.toml
       edgetool compress model.keras --data photos/ --max-drop 1pp --max-size 300kB
       edgetool compress model.onnx --data test.npz --target raspberrypi5 --out out/pi
+      edgetool compress model.keras --data photos/ --max-drop 1pp --max-p95 5ms --time-budget 30m --workers 2
     """
     from edge.errors import BadRecipe
     from edgetool.cli.progress import progress_display
     from edgetool.pipeline import plan, run
     from edgetool.recipe import recipe_from_options
     from edgetool.render.table import print_report
+    from edgetool.search.start import Machines
 
     if dry_run and as_json:
         raise BadRecipe("--dry-run prints a plan for people", "leave out --json")
@@ -64,13 +79,16 @@ def compress(
         pixels=pixels,
         seed=seed,
         trust=trust,
+        trials=trials,
+        time_budget=time_budget,
     )
     folder = out if out is not None else Path("out") / model.stem
     with progress_display() as progress:
         if dry_run:
             typer.echo(plan(recipe, folder, progress))
             return
-        finished = run(recipe, folder, resume=resume, progress=progress)
+        machines = Machines(workers, storage, store)
+        finished = run(recipe, folder, resume=resume, progress=progress, machines=machines)
     if as_json:
         from edge.report import to_json
 

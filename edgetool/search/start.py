@@ -1,0 +1,101 @@
+"""From a model and its limits to a finished search: what the pipeline calls."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge.artifact import Artifact
+from edge.probe import environment
+from edge.report import Limits, Search, Trial
+from edge.target import this_machine
+from edgetool.progress import Progress
+from edgetool.recipe import Recipe
+from edgetool.results import Results
+from edgetool.search.local import LocalWorkers
+from edgetool.search.order import front_of
+from edgetool.search.record import Record, study_name
+from edgetool.search.run import Searched, search
+from edgetool.search.space import label_of, space_for
+from edgetool.search.timing import milliseconds
+from edgetool.search.trial import Job
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where a search runs and keeps its trials; nothing of it changes what is found.
+
+    `storage` is a database's URL for the trials, None a journal in the output folder; `store` an fsspec address where
+    results of passes are shared between searches, None the output folder.
+    """
+
+    workers: int = 1
+    storage: str | None = None
+    store: str | None = None
+
+
+HERE = Machines()
+
+
+def searched(
+    recipe: Recipe,
+    limits: Limits,
+    source: Artifact,
+    layers: Mapping[str, int],
+    task_sha256: str,
+    baselines: Mapping[str, Artifact],
+    results: Results,
+    machines: Machines,
+    progress: Progress,
+) -> Searched:
+    """Search the space of a model. `baselines` are its float32 files by format, the first the one drops refer to."""
+    assert recipe.search is not None
+    assert limits.max_drop is not None, "limits_for always sets it"
+    space = space_for(source.format, layers, recipe.target)
+    baseline = next(iter(baselines.values()))
+    template = Job(0, (), 1.0, (), recipe, source, baseline, task_sha256, limits.max_drop)
+    # a file is timed only where the target is of this machine's kind
+    timed = recipe.target.arch == this_machine().arch
+    axes = [[label_of(choice) for choice in axis.choices] for axis in space.axes]
+    study = study_name(
+        {
+            "model": source.sha256,
+            "task": task_sha256,
+            "axes": axes,
+            "seed": recipe.seed,
+            "timed": timed,
+            "versions": environment().versions,
+        }
+    )
+    known: dict[str, float] = {}
+    record = Record(
+        machines.storage or str(results.work / "study.journal"),
+        study,
+        space,
+        3 if timed else 2,
+        lambda what: progress.at(0.0, what),
+    )
+    shared = Results(results.work, machines.store)
+    with LocalWorkers(machines.workers, shared) as executor:
+        clock = (lambda artifact: milliseconds(artifact, baselines, known)) if timed else None
+        return search(space, template, study, recipe.search, limits, executor, record, clock, progress)
+
+
+def reported(found: Searched) -> Search:
+    """The search as report.json has it."""
+    front = {one.number for one in front_of(found.trials)}
+    trials = tuple(
+        Trial(
+            number=one.number,
+            steps=one.steps,
+            epochs=one.epochs,
+            drop=one.drop,
+            upper95=one.upper95,
+            stored_bytes=one.stored_bytes,
+            p50_ms=one.p50_ms,
+            latency=one.latency,
+            seconds=one.seconds,
+            on_front=one.number in front,
+            failure=one.failure,
+        )
+        for one in found.trials
+    )
+    return Search(trials, found.seconds)

@@ -1,0 +1,127 @@
+"""The order of trials, their record, and who goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.errors import CheckFailed, EnvironmentFailed
+from edge.report import Limits
+from edgetool.progress import Silent
+from edgetool.recipe import Budget
+from edgetool.search.finalists import finalists
+from edgetool.search.front import hypervolume
+from edgetool.search.order import LAG, front_of
+from edgetool.search.record import Record
+from edgetool.search.run import Searched, search
+from tests.edgetool.search.points import SPACE, executor, job, tried
+
+LIMITS = Limits(max_drop=1.5)
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def run(folder: Path, workers: int = 1, trials: int = 24, limits: Limits = LIMITS) -> tuple[Searched, list[int]]:
+    record = Record(str(folder / "study.journal"), "study", SPACE, 2, lambda _: None)
+    where = executor(workers)
+    found = search(SPACE, job(), "study", Budget(trials), limits, where, record, None, Silent())
+    return found, where.submitted
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
+    one, _ = run(tmp_path / "one")
+    for workers in (3, LAG + 4):
+        more, _ = run(tmp_path / str(workers), workers)
+        assert (more.trials, more.sequences) == (one.trials, one.sequences)
+
+
+def test_no_point_is_tried_twice_with_the_same_training_and_few_are_trained_in_full(tmp_path: Path) -> None:
+    found, _ = run(tmp_path, trials=40)
+    assert len({(one.point, one.epochs) for one in found.trials}) == len(found.trials) == 40
+    short = [one for one in found.trials if one.epochs < 1]
+    promoted = {one.point for one in found.trials if one.epochs == 1} & {one.point for one in short}
+    assert 0 < len(promoted) <= len(short) // 3
+
+
+def test_a_study_goes_on_where_it_was_and_ends_the_same(tmp_path: Path) -> None:
+    whole, _ = run(tmp_path / "whole")
+    run(tmp_path / "cut", trials=9)
+    again, submitted = run(tmp_path / "cut")
+    assert submitted == list(range(9, 24))
+    assert again.trials == whole.trials
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import tests.edgetool.search.test_run as t
+from tests.edgetool.search import points
+
+class Deadly(points.Computed):
+    def submit(self, job):
+        if job.number == 11:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().submit(job)
+
+t.executor = Deadly
+t.run(Path(sys.argv[1]), workers=3)
+"""
+
+
+def test_a_killed_search_goes_on(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "cut"], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    again, submitted = run(tmp_path / "cut", 3)
+    assert 11 in submitted
+    assert len(submitted) <= 24 - 11 + LAG
+    assert again.trials == run(tmp_path / "whole")[0].trials
+
+
+def test_a_trial_is_recorded_once_and_as_it_was(tmp_path: Path) -> None:
+    record = Record(str(tmp_path / "j"), "study", SPACE, 2, lambda _: None)
+    for one in (tried(0, (1, 1, 3)), tried(1, (3, 2, 0))):
+        record.add(one)
+    again = Record(str(tmp_path / "j"), "study", SPACE, 2, lambda _: None).load()
+    assert again == {0: tried(0, (1, 1, 3)), 1: tried(1, (3, 2, 0))}
+    assert again[1].failure == "left nothing"
+
+
+def test_a_storage_that_is_not_there_is_said() -> None:
+    with pytest.raises(EnvironmentFailed, match="cannot be reached"):
+        Record("sqlite:////nowhere/at/all.db", "study", SPACE, 2, lambda _: None)
+
+
+def test_a_search_finds_most_of_what_a_grid_finds(tmp_path: Path) -> None:
+    grid = [tried(0, point) for point in SPACE.points()]
+    found, _ = run(tmp_path, trials=42)
+
+    def volume(trials):
+        made = np.array([one.objectives() for one in trials if one.objectives()], float)
+        return hypervolume(made, np.array([12.0, 2100.0]))
+
+    assert volume(found.trials) > 0.9 * volume(grid)
+
+
+def test_the_knee_goes_on_with_the_smallest_and_all_within_the_limits(tmp_path: Path) -> None:
+    every = [tried(number, point) for number, point in enumerate(SPACE.points())]
+    chosen = finalists(every, LIMITS)
+    assert 1 < len(chosen) <= 3
+    assert all(one.drop is not None and one.drop <= 1.5 for one in chosen)
+    within = [one for one in every if one.drop is not None and one.drop <= 1.5]
+    assert min(one.stored_bytes or 0 for one in within) in {one.stored_bytes for one in chosen}
+    assert {one.number for one in chosen} <= {one.number for one in front_of(within)}
+
+
+def test_where_nothing_is_within_the_limits_the_nearest_goes_on() -> None:
+    (nearest,) = finalists([tried(0, (3, 0, 4)), tried(1, (1, 0, 4)), tried(2, (3, 2, 4))], Limits(max_drop=0.5))
+    assert nearest.number == 1
+
+
+def test_a_search_without_any_result_fails_with_the_first_reason(tmp_path: Path) -> None:
+    record = Record(str(tmp_path / "j"), "study", SPACE, 2, lambda _: None)
+    with pytest.raises(CheckFailed, match="time was over"):
+        search(SPACE, job(), "study", Budget(5, -1.0), LIMITS, executor(1), record, None, Silent())
