@@ -20,10 +20,10 @@ from edge.report import Skipped
 _OPERATORS = ("MatMul", "Gemm", "Attention", "LSTM", "Gather", "EmbedLayerNormalization")
 
 
-def quantize_dynamic(model: bytes, *, convolutions: bool = False) -> Quantized:
+def quantize_dynamic(model: bytes, *, convolutions: bool = False, bits: int = 8) -> Quantized:
     """int8 weights, one scale per output channel, for matrix products, embeddings and LSTM.
 
-    `convolutions` stores their weights as int8, too.
+    `convolutions` stores their weights as int8, too, of which they use `bits`: fewer pack smaller.
 
     Raises:
         BadModel: damaged, quantized already, or nothing in it can be quantized this way.
@@ -45,7 +45,7 @@ def quantize_dynamic(model: bytes, *, convolutions: bool = False) -> Quantized:
             raise BadModel(f"dynamic int8 failed: {error}", "use float16 or static int8") from error
         made = onnx.load(str(target))
     if convolutions:
-        _store_convolutions(made)
+        _store_convolutions(made, bits)
     result = finish(made)
     counts = count_ops(result)
     if counts.quantized == 0:
@@ -61,7 +61,7 @@ def quantize_dynamic(model: bytes, *, convolutions: bool = False) -> Quantized:
     )
 
 
-def _store_convolutions(model: Any) -> None:
+def _store_convolutions(model: Any, bits: int) -> None:
     """int8 for the constant weights [outputs, ...] of every Conv, one scale an output, in place."""
     import onnx
 
@@ -69,7 +69,7 @@ def _store_convolutions(model: Any) -> None:
     names = {node.input[1] for node in graph.node if node.op_type == "Conv"}
     for tensor in [entry for entry in graph.initializer if entry.name in names]:
         weights = onnx.numpy_helper.to_array(tensor)
-        ((integers,), (scales,)) = round_with_feedback(weights.reshape(1, len(weights), -1), None, 127)
+        ((integers,), (scales,)) = round_with_feedback(weights.reshape(1, len(weights), -1), None, 2 ** (bits - 1) - 1)
         name, along = tensor.name, (len(scales), *[1] * (weights.ndim - 1))
         tensor.CopyFrom(onnx.numpy_helper.from_array(integers.reshape(weights.shape), f"{name}_int8"))
         graph.initializer.append(onnx.numpy_helper.from_array(scales.reshape(along), f"{name}_scale"))

@@ -1,13 +1,14 @@
 """Static int8 and int16x8 for a float ONNX model, in QDQ form, with weights per channel or per tensor.
 
 Scheme: Jacob et al., CVPR 2018 (arXiv:1712.05877); form: ONNX QuantizeLinear and DequantizeLinear around operations.
-Activations are uint8 and weights int8 ("u8s8"), the pair that ONNX Runtime has fast kernels for on x86. Weights use
-all eight bits (no reduce_range): on x86 without VNNI (before 2019) pairs of products can then saturate.
+Activations are uint8 and weights int8 ("u8s8"), the pair that ONNX Runtime has fast kernels for on x86. On x86 without
+VNNI (before 2019) sums of two products are kept in 16 bits and can saturate, unless weights use seven bits only.
 The graph is rewritten by ONNX Runtime. Its own calibrators keep all activations of all samples, so the ranges are
 computed here, one sample at a time.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -36,8 +37,7 @@ def quantize_static(
         BadData: the samples do not fit the inputs, there are none, or they make an activation NaN.
 
     """
-    ready = _prepared(model)
-    return _quantized(ready, collect_ranges(ready, calibration, with_histogram=method != "minmax"), method, precision)
+    return observe(model, calibration, with_histogram=method != "minmax").quantized(method, precision)
 
 
 def quantize_static_each(
@@ -56,36 +56,58 @@ def quantize_static_each(
         BadData: the samples do not fit the inputs, there are none, or they make an activation NaN.
 
     """
-    ready = _prepared(model)
-    ranges = collect_ranges(ready, calibration, with_histogram=any(method != "minmax" for method in methods))
-    return {method: _quantized(ready, ranges, method, "int8", per_channel=per_channel) for method in methods}
+    seen = observe(model, calibration, with_histogram=any(method != "minmax" for method in methods))
+    return {method: seen.quantized(method, per_channel=per_channel) for method in methods}
 
 
-def _prepared(model: bytes) -> Any:
+@dataclass(frozen=True)
+class Observed:
+    """A float model, ready to be rewritten, and what its activations took on: many int8 models come of one pass."""
+
+    model: Any
+    ranges: dict[str, ActivationRange]
+
+    def quantized(
+        self,
+        method: Method,
+        precision: Literal["int8", "int16x8"] = "int8",
+        *,
+        per_channel: bool = True,
+        reduce_range: bool = False,
+    ) -> Quantized:
+        """The model with integer weights and activations. `reduce_range` leaves weights seven bits of eight.
+
+        Raises:
+            BadModel: refused by ONNX Runtime's quantizer.
+            BadData: the calibration samples made an activation NaN.
+
+        """
+        with quiet():
+            try:
+                limits = {name: seen.range(method) for name, seen in self.ranges.items()}
+                result = rewrite(self.model, limits, precision, per_channel=per_channel, reduce_range=reduce_range)
+            except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
+                raise BadModel(
+                    f"{precision} of this ONNX model failed: {error}", "use dynamic int8 or float16"
+                ) from error
+        data = finish(result)
+        return Quantized(
+            data, stayed_float(data, f"ONNX Runtime has no {precision} rule for it, or its inputs are not constant")
+        )
+
+
+def observe(model: bytes, calibration: Samples, *, with_histogram: bool) -> Observed:
+    """Run a float model once over the calibration samples; every method but minmax wants `with_histogram`.
+
+    Raises:
+        BadModel: damaged or quantized already.
+        BadData: the samples do not fit the inputs, or there are none.
+
+    """
     parsed = read_model(model)
     require_float(parsed)
-    return preprocess(parsed)
-
-
-def _quantized(
-    ready: Any,
-    ranges: dict[str, ActivationRange],
-    method: Method,
-    precision: Literal["int8", "int16x8"],
-    *,
-    per_channel: bool = True,
-) -> Quantized:
-    with quiet():
-        try:
-            result = rewrite(
-                ready, {name: seen.range(method) for name, seen in ranges.items()}, precision, per_channel=per_channel
-            )
-        except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
-            raise BadModel(f"{precision} of this ONNX model failed: {error}", "use dynamic int8 or float16") from error
-    data = finish(result)
-    return Quantized(
-        data, stayed_float(data, f"ONNX Runtime has no {precision} rule for it, or its inputs are not constant")
-    )
+    ready = preprocess(parsed)
+    return Observed(ready, collect_ranges(ready, calibration, with_histogram=with_histogram))
 
 
 def collect_ranges(model: Any, calibration: Samples, *, with_histogram: bool) -> dict[str, ActivationRange]:
@@ -147,6 +169,7 @@ def rewrite(
     precision: str,
     *,
     per_channel: bool,
+    reduce_range: bool = False,
     nodes: Sequence[str] = (),
 ) -> Any:
     """A ModelProto in QDQ form, all of it or the nodes so named; `ranges` by tensor name. `model` is unchanged."""
@@ -166,7 +189,7 @@ def rewrite(
     quantizer = QDQQuantizer(
         model,
         per_channel=per_channel,
-        reduce_range=False,
+        reduce_range=reduce_range,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8 if precision == "int8" else QuantType.QUInt16,
         tensors_range=TensorsData(CalibrationMethod.MinMax, limits),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from edgetool.passes.step import (
 )
 from edgetool.progress import At
 from edgetool.task import Batch, Task, batches
+
+if TYPE_CHECKING:
+    from compress.quantize import Quantized
 
 Samples = Callable[[], Iterator[Batch]]
 Precision = Literal["float16", "dynamic", "int8", "int16x8"]
@@ -69,12 +72,18 @@ class Float16(_WeightsOnly):
 class Dynamic(_WeightsOnly):
     """int8 weights; activations are quantized at run time, so no calibration is needed.
 
-    `convolutions` (ONNX only) stores their weights as int8, too; a .tflite has them so always.
+    `convolutions` (ONNX only) stores their weights as int8, too; a .tflite has them so always. With fewer `bits` they
+    are as many bytes that pack smaller.
     """
 
     name: ClassVar[str] = "quantize.dynamic"
     precision: ClassVar[Precision] = "dynamic"
     convolutions: bool = False
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 8 or (self.bits < 8 and not self.convolutions):
+            raise BadRecipe(f"{self.name}: bits are 2 to 8, of convolutions only, not {self.bits}")
 
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
@@ -86,7 +95,7 @@ class Dynamic(_WeightsOnly):
         if artifact.format != "onnx":
             raise BadRecipe(f"{self.name}: convolutions is for an .onnx; elsewhere they are treated", "leave it out")
         progress(0.0, f"quantizing weights: {self.precision}")
-        made = quantize_dynamic(_onnx_bytes(artifact.path), convolutions=True)
+        made = quantize_dynamic(_onnx_bytes(artifact.path), convolutions=True, bits=self.bits)
         return PassResult(write_model(made.model, artifact, workdir, "onnx", label(self)), made.skipped)
 
 
@@ -112,8 +121,9 @@ class Int8(_Calibrated):
 
     `io` is the type of the model's inputs and outputs. `dense_per_channel = false` gives a dense layer one scale:
     smaller where dense layers are most of the model, at some accuracy; `per_channel = false` (.tflite and .onnx) gives
-    every layer one, as some accelerators need: a smaller file. `calibration` concerns ONNX only: `auto`
-    makes one model by each of MinMax, Entropy and Percentile and keeps the one that is best on `val`.
+    every layer one, as some accelerators need: a smaller file. The others concern ONNX only. `calibration`: `auto`
+    makes one model by each of MinMax, Entropy and Percentile and keeps the one that is best on `val`. `weight_range`:
+    `auto` tries seven bits of eight, too, without which old x86 processors saturate, and keeps what is better on `val`.
     """
 
     name: ClassVar[str] = "quantize.int8"
@@ -121,11 +131,13 @@ class Int8(_Calibrated):
     dense_per_channel: bool = True
     per_channel: bool = True
     calibration: Literal["auto", "minmax", "entropy", "percentile"] = "auto"
+    weight_range: Literal["auto", "full", "reduced"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of(self.name, "io", self.io, ("float32", "int8"))
         one_of(self.name, "calibration", self.calibration, ("auto", "minmax", "entropy", "percentile"))
+        one_of(self.name, "weight_range", self.weight_range, ("auto", "full", "reduced"))
 
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
@@ -150,19 +162,31 @@ class Int8(_Calibrated):
         return PassResult(write_model(made.model, artifact, workdir, "tflite", label(self)), made.skipped)
 
     def _onnx(self, artifact: Artifact, task: Task, workdir: Path, samples: Samples, progress: At) -> PassResult:
-        from compress.quantize.onnx_static import quantize_static_each
+        from compress.quantize.onnx_static import observe
 
         if self.io != "float32" or not self.dense_per_channel:
             changed = "io" if self.io != "float32" else "dense_per_channel"
             raise BadRecipe(f"{self.name} of an ONNX model has no setting {changed}", f"leave out {changed}")
         methods: tuple[Method, ...] = METHODS if self.calibration == "auto" else (self.calibration,)
-        made = quantize_static_each(_onnx_bytes(artifact.path), samples, methods, per_channel=self.per_channel)
-        best = methods[0]
-        if len(methods) > 1:
-            progress(0.5, "choosing the calibration on val")
-            best = max(methods, key=lambda method: _goodness(made[method].model, task))
-        written = write_model(made[best].model, artifact, workdir, "onnx", label(replace(self, calibration=best)))
-        return PassResult(written, made[best].skipped)
+        seen = observe(_onnx_bytes(artifact.path), samples, with_histogram=methods != ("minmax",))
+
+        def made(method: Method, *, reduced: bool) -> "Quantized":
+            return seen.quantized(method, per_channel=self.per_channel, reduce_range=reduced)
+
+        tried = [(method, self.weight_range == "reduced") for method in methods]
+        models = {one: made(one[0], reduced=one[1]) for one in tried}
+        best = tried[0]
+        if len(tried) > 1 or self.weight_range == "auto":
+            progress(0.5, "choosing calibration and weights on val")
+            values = {one: _goodness(models[one].model, task) for one in tried}
+            best = max(tried, key=lambda one: values[one])
+            if self.weight_range == "auto":
+                narrow = (best[0], True)
+                models[narrow] = made(best[0], reduced=True)
+                best = narrow if _goodness(models[narrow].model, task) > values[best] else best
+        step = replace(self, calibration=best[0], weight_range="reduced" if best[1] else "full")
+        written = write_model(models[best].model, artifact, workdir, "onnx", label(step))
+        return PassResult(written, models[best].skipped)
 
 
 @dataclass(frozen=True)

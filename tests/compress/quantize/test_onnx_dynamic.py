@@ -1,5 +1,6 @@
 """int8 weights of matrix products; convolutions stay float and say so."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,10 @@ def test_weights_of_convolutions_are_stored_as_int8_and_folded_when_loaded(onnx:
 def test_a_model_without_matrix_products_is_an_error() -> None:
     with pytest.raises(BadModel, match="changes nothing"):
         quantize_dynamic(models.onnx_unusual_op().read_bytes())
+
+
+def test_fewer_bits_pack_smaller(onnx: bytes) -> None:
+    sizes = [len(gzip.compress(quantize_dynamic(onnx, convolutions=True, bits=bits).model)) for bits in (8, 6, 4)]
+    assert sizes[2] < sizes[1] < sizes[0]
+    made = quantize_dynamic(onnx, convolutions=True, bits=6).model
+    assert sqnr_db(outputs(onnx, "onnx"), outputs(made, "onnx")) > 20

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from compress.quantize.onnx_model import count_ops, preprocess, read_model
-from compress.quantize.onnx_static import collect_ranges, quantize_static, quantize_static_each
+from compress.quantize.onnx_static import collect_ranges, observe, quantize_static, quantize_static_each
 from edge.errors import BadData
 from tests import models
 from tests.compress.quantize.conftest import outputs, rss_bytes, sqnr_db
@@ -49,6 +50,17 @@ def test_one_scale_a_kernel_makes_a_smaller_file(onnx: bytes, calibration: Any) 
     constants = {tensor.name: tensor for tensor in read_model(narrow).graph.initializer}
     scales = [n.input[1] for n in read_model(narrow).graph.node if n.op_type == "DequantizeLinear"]
     assert all(np.prod(constants[name].dims, dtype=int) == 1 for name in scales)
+
+
+def test_a_reduced_range_leaves_weights_seven_bits(onnx: bytes, calibration: Any) -> None:
+    seen = observe(onnx, calibration, with_histogram=False)
+    largest = []
+    for reduced in (False, True):
+        model = seen.quantized("minmax", reduce_range=reduced).model
+        stored = [numpy_helper.to_array(t) for t in read_model(model).graph.initializer if len(t.dims) >= 2]
+        largest.append(max(int(np.abs(values.astype(int)).max()) for values in stored))
+        assert sqnr_db(outputs(onnx, "onnx"), outputs(model, "onnx")) > 20
+    assert largest == [127, 64]
 
 
 def test_int16x8_is_better_than_int8(onnx: bytes, calibration: Any) -> None:
