@@ -1,0 +1,236 @@
+"""Does pruning by gradients beat pruning by magnitude? LeNet-300-100 on Fashion-MNIST at 90 and 95 % sparsity.
+
+    python -m benchmarks.gradient_pruning              three seeds; about 10 minutes of one processor
+    python -m benchmarks.gradient_pruning --slice      one seed, a few steps, for CI; writes nothing
+
+Three ways to say which weights go, in fits of the same length on the same batches with the same schedule:
+magnitude (the pass prune.magnitude); movement, the sum of -w dL/dw over the fit, by which pruned weights may come back
+(Sanh, Wolf and Rush, "Movement Pruning", NeurIPS 2020, arXiv:2005.07683, equation 5); and first-order Taylor, a moving
+mean of |w dL/dw| (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, arXiv:1906.10771,
+equation 8, without the square). Both see the gradient of one more batch a step until pruning is done, and by both
+pruned weights may come back. The gain over magnitude is paired on
+the 10,000 test images and pooled over the seeds.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.deep_compression import BATCH, VALIDATION, build
+from benchmarks.figures import Figure, table, write
+from compress.checkpoint import State
+from compress.prune.magnitude import magnitude_pruner, masks
+from compress.prune.pruner import Mask, Schedule, Weights, prunable
+from compress.training import Batch, FineTune, TransformSummary, WeightTransform, fine_tune
+from edgetool.data.fashion_mnist import load_arrays
+from edgetool.metrics import metric
+from edgetool.verify.accuracy_gate import drop
+
+SPARSITIES = (0.90, 0.95)
+EPOCHS, FIT_EPOCHS, SEEDS = 8, 4, 3
+MEMORY = 0.98  # of the moving mean: some 50 batches
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+class GradientPruner:
+    """Prunes one model while it is trained, by scores that `update` makes of old scores, weights and gradients.
+
+    The weights that are masked keep the values they had, so that scores that rise again bring them back.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        batches: Iterator[Batch],
+        update: Callable[[Weights, Weights, Weights], Weights],
+    ) -> None:
+        self._schedule, self._batches, self._update = schedule, batches, update
+        self._kernels: list[Any] = []
+        self._dense: list[Weights] = []
+        self._scores: list[Weights] = []
+        self._masks: list[Mask] = []
+        self._gradients: Any = None
+
+    def begin(self, model: Any) -> None:
+        """Find the kernels and compile their gradient."""
+        import keras
+        import tensorflow as tf
+
+        self._kernels, _ = prunable(model, "gradient pruning", self._schedule.layers)
+        self._dense = [kernel.numpy() for kernel in self._kernels]
+        self._scores = [np.zeros_like(values) for values in self._dense]
+        self._masks = [np.ones(values.shape, np.bool_) for values in self._dense]
+        loss = keras.losses.SparseCategoricalCrossentropy()
+
+        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        def gradients(images: Any, labels: Any) -> Any:
+            with tf.GradientTape() as tape:
+                value = loss(labels, model(images, training=False))
+            return tape.gradient(value, [kernel.value for kernel in self._kernels])
+
+        self._gradients = gradients
+
+    def step(self, step: int, total_steps: int) -> None:
+        """Take up what the optimizer did to the kept weights, update the scores, and prune where it is due."""
+        import tensorflow as tf
+
+        for place, kernel in enumerate(self._kernels):
+            self._dense[place] = np.where(self._masks[place], kernel.numpy(), self._dense[place])
+        if step <= self._schedule.end * total_steps + 1:
+            inputs, labels = next(self._batches)
+            found = self._gradients(tf.constant(inputs["image"]), tf.constant(labels))
+            for place, gradient in enumerate(found):
+                self._scores[place] = self._update(self._scores[place], self._dense[place], gradient.numpy())
+        due = self._schedule.at(step, total_steps)
+        if due is not None:
+            self._masks = _largest(self._scores, due)
+        for kernel, dense, kept in zip(self._kernels, self._dense, self._masks, strict=True):
+            kernel.assign(np.where(kept, dense, 0))
+
+    def state(self) -> State:
+        """All that a later epoch needs."""
+        parts: dict[str, Sequence[npt.NDArray[Any]]] = {
+            "dense": self._dense,
+            "scores": self._scores,
+            "masks": self._masks,
+        }
+        return {f"{name}{place}": np.asarray(part) for name, those in parts.items() for place, part in enumerate(those)}
+
+    def restore(self, state: State) -> None:
+        """Take up an interrupted fit."""
+        places = range(len(self._kernels))
+        self._dense = [state[f"dense{place}"] for place in places]
+        self._scores = [state[f"scores{place}"] for place in places]
+        self._masks = [state[f"masks{place}"] for place in places]
+
+    def finish(self) -> TransformSummary:
+        """The fraction of zeros in each kernel, by path."""
+        figures = {kernel.path: float(np.mean(kernel.numpy() == 0)) for kernel in self._kernels}
+        return TransformSummary("gradient pruning", figures, ())
+
+
+def movement(scores: Weights, weights: Weights, gradient: Weights) -> Weights:
+    """S - w dL/dw: what moves away from zero grows."""
+    return np.asarray(scores - weights * gradient)
+
+
+def taylor(scores: Weights, weights: Weights, gradient: Weights) -> Weights:
+    """The moving mean of |w dL/dw|: how much the loss would change without the weight, to first order."""
+    return np.asarray(MEMORY * scores + (1 - MEMORY) * np.abs(weights * gradient))
+
+
+def _largest(scores: Sequence[Weights], sparsity: float) -> list[Mask]:
+    """The masks that keep the largest scores, signed, of all kernels together."""
+    lowest = min(float(part.min()) for part in scores)
+    return masks([part - lowest for part in scores], sparsity, "global")
+
+
+class Fits:
+    """A baseline of one seed and what each way of pruning makes of it."""
+
+    def __init__(self, images: Floats, labels: Labels, seed: int, epochs: tuple[int, int]) -> None:
+        import keras
+
+        self._images, self._labels, self._seed, self._fit_epochs = images, labels, seed, epochs[1]
+        keras.utils.set_random_seed(seed)
+        self.baseline = build("lenet_300_100")
+        self._fit(self.baseline, (), epochs[0], 0)
+
+    def pruned(self, way: str, sparsity: float) -> Any:
+        """The baseline, pruned while it is trained on."""
+        import keras
+
+        model = keras.models.clone_model(self.baseline)
+        model.set_weights(self.baseline.get_weights())
+        schedule = Schedule(sparsity)
+        transform: WeightTransform = magnitude_pruner(schedule)
+        if way != "magnitude":
+            more = (batch for epoch in range(self._fit_epochs) for batch in self._batches(2, epoch))
+            transform = GradientPruner(schedule, more, {"movement": movement, "taylor": taylor}[way])
+        self._fit(model, (transform,), self._fit_epochs, 1)
+        zeros = [weights == 0 for weights in model.get_weights() if weights.ndim > 1]
+        share = sum(map(np.count_nonzero, zeros)) / sum(map(np.size, zeros))
+        if abs(share - sparsity) > 0.005:
+            raise RuntimeError(f"{way} left {share:.3f} zeros, not {sparsity}")
+        return model
+
+    def _fit(self, model: Any, transforms: Sequence[WeightTransform], epochs: int, stage: int) -> None:
+        settings = FineTune(epochs, 1e-3, BATCH, self._seed + stage)
+        steps = len(self._labels) // BATCH
+        fine_tune(
+            model, lambda epoch: self._batches(stage, epoch), steps, "crossentropy", transforms, settings,
+            lambda *_: None,
+        )  # fmt: skip
+
+    def _batches(self, stage: int, epoch: int) -> Iterator[Batch]:
+        order = np.random.default_rng((self._seed, stage, epoch)).permutation(len(self._labels))
+        for start in range(0, len(order) - BATCH + 1, BATCH):
+            rows = order[start : start + BATCH]
+            yield {"image": self._images[rows]}, self._labels[rows]
+
+
+def measure(
+    train: tuple[Floats, Labels], test: tuple[Floats, Labels], seeds: int, epochs: tuple[int, int]
+) -> list[Figure]:
+    """Each way's drop from the baseline and the gain of the two over magnitude, at each sparsity."""
+    answers: dict[tuple[str, float], list[Floats]] = {}
+    baselines: list[Floats] = []
+    for seed in range(seeds):
+        fits = Fits(*train, seed, epochs)
+        baselines.append(_answers(fits.baseline, test[0]))
+        for sparsity in SPARSITIES:
+            for way in ("magnitude", "movement", "taylor"):
+                print(f"seed {seed}: {way} to {sparsity:g}", file=sys.stderr, flush=True)
+                answers.setdefault((way, sparsity), []).append(_answers(fits.pruned(way, sparsity), test[0]))
+    accuracy, labels = metric("accuracy"), np.tile(test[1], seeds)
+    images = np.tile(np.arange(len(test[1])), seeds)  # the same image under every seed is one
+    figures = []
+    for (way, sparsity), those in answers.items():
+        found = drop(accuracy, np.concatenate(baselines), np.concatenate(those), labels, 0.0, images)
+        ci95 = 100 * found.ci95[0], 100 * found.ci95[1]
+        figures.append(Figure(f"{100 * sparsity:g}.{way}.drop", "reported", 100 * found.value, "points", ci95, True))
+        if way != "magnitude":
+            other = np.concatenate(answers["magnitude", sparsity])
+            found = drop(accuracy, np.concatenate(those), other, labels, 0.0, images)
+            ci95 = 100 * found.ci95[0], 100 * found.ci95[1]
+            figures.append(
+                Figure(f"{100 * sparsity:g}.{way}.gain", "reported", 100 * found.value, "points", ci95, True)
+            )
+    return figures
+
+
+def _scaled(images: npt.NDArray[np.uint8]) -> Floats:
+    return (images[..., None] / np.float32(255)).astype(np.float32)
+
+
+def _answers(model: Any, images: Floats) -> Floats:
+    return np.asarray(model.predict(images, batch_size=1000, verbose=0))
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slice", action="store_true", help="one seed, a few steps; writes nothing")
+    options = parser.parse_args()
+    x_train, y_train, x_test, y_test = load_arrays()
+    chosen = np.random.default_rng(0).permutation(len(x_train))[VALIDATION:]
+    images, labels = _scaled(x_train[chosen]), y_train[chosen].astype(np.int64)
+    test = _scaled(x_test), y_test.astype(np.int64)
+    if options.slice:
+        figures = measure((images[: 30 * BATCH], labels[: 30 * BATCH]), (test[0][:500], test[1][:500]), 1, (1, 1))
+    else:
+        figures = measure((images, labels), test, SEEDS, (EPOCHS, FIT_EPOCHS))
+    print(table([("gradient_pruning", figure) for figure in figures]))
+    if not options.slice:
+        write("gradient_pruning", shlex.join(["python", "-m", "benchmarks.gradient_pruning", *sys.argv[1:]]), figures)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
