@@ -85,6 +85,17 @@ def test_inspect_convert_evaluate_a_keras_model(tmp_path: Path) -> None:
     assert keras["accuracy"]["ci95"][0] < keras["accuracy"]["value"]
 
 
+def test_inspect_sensitivity_refuses_what_it_cannot_honour() -> None:
+    for arguments, words in (
+        (("--sensitivity",), "--sensitivity needs data"),
+        (("--data", "breast_cancer"), "--data is for --explain and --sensitivity"),
+        (("--sensitivity", "--data", "breast_cancer", "--out", "x.png"), "--out is for --explain"),
+        (("--sensitivity", "--data", "breast_cancer", "--target", "jetson-orin-nano"), "--target and --sensitivity"),
+        (("--sensitivity", "--data", "nowhere/"), "unknown data"),
+    ):
+        expect_refused(edgetool("inspect", TINY / "tiny.tflite", *arguments), 2, words)
+
+
 def test_convert_onnx_with_calibration(tmp_path: Path) -> None:
     source, written = tmp_path / "m.onnx", tmp_path / "m-int8.onnx"
     assert edgetool("convert", MODEL, "--to", "onnx", "--out", source).returncode == 0
