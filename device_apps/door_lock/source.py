@@ -1,7 +1,6 @@
 """Where pictures come from: a camera of this machine, a stream, a video file, a folder of pictures."""
 
 import contextlib
-import os
 import re
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,8 +76,6 @@ class CaptureSource:
             self._capture = cv2.VideoCapture(target, cv2.CAP_V4L2)
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         else:
-            # TCP: a lost packet of UDP costs a picture; the options are read when the stream is opened
-            os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp|fflags;nobuffer")
             limits = [
                 cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
                 OPEN_TIMEOUT_MS,
