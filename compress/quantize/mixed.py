@@ -1,6 +1,6 @@
 """Mixed precision: which layers are int8, which int16x8 (16-bit activations), which stay float.
 
-Yao et al., "HAWQ-V3: Dyadic Neural Network Quantization", ICML 2021 (arXiv:2011.10680), section 3.4: an integer
+Yao et al., "HAWQ-V3: Dyadic Neural Network Quantization", ICML 2021 (arXiv:2011.10680): an integer
 programme chooses the precision of every layer under limits on size, bit operations and latency. Here a layer's
 perturbation is the measured noise of the outputs with that layer alone quantized (compress.quantize.sensitivity),
 not an estimate from the Hessian. Bit operations: multiply-accumulates x bits of a weight x bits of an activation.

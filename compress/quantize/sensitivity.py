@@ -2,7 +2,7 @@
 
 The error of the outputs is counted as noise: error power over signal power, 10^(-SQNR/10). Noise of independent layers
 adds up: Lin, Talathi and Annapureddy, "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016
-(arXiv:1511.06393), section 3.2.
+(arXiv:1511.06393).
 """
 
 import math
