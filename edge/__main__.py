@@ -8,13 +8,13 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edge.bundle import Bundle, Manifest
-    from edge.engines import Engine, Feeds
+    from edge.engines import Engine
     from edge.tensors import Array, TensorSpec
 
 SHOWN_VALUES = 16  # of an output; more is a picture or a signal, and is summed up
@@ -22,6 +22,7 @@ SHOWN_VALUES = 16  # of an output; more is a picture or a signal, and is summed 
 EXAMPLES = """examples:
   python -m edge verify model.edge                 hashes, and the golden vectors replayed here
   python -m edge run model.edge picture.pgm        what the model says to a file
+  python -m edge run model.edge clip.wav --stream  what it says after each frame, its state kept between them
   python -m edge bench model.edge --seconds 10     latency and memory in clean processes"""
 
 
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a bundle's model on files")
     run.add_argument("bundle", type=Path, metavar="BUNDLE")
     run.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures, .wav, .csv, .npy or .npz")
+    run.add_argument("--stream", action="store_true", help="frame by frame: the answer after each one")
     run.add_argument("--top", type=_positive, default=1, metavar="N", help="the N most probable classes (1)")
     run.set_defaults(command=_run)
 
@@ -104,30 +106,48 @@ def _seconds(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from edge.answer import answer
     from edge.bundle import open_bundle
-    from edge.engines import predict
     from edge.preprocess import read_examples
+    from edge.streaming import open_step
 
     bundle = open_bundle(options.bundle)
-    engine = _open(bundle, options.threads)
+    if options.stream:
+        engine = open_step(bundle.model, bundle.manifest.format, threads=options.threads)
+    else:
+        engine = _open(bundle, options.threads)
     results = []
-
-    def run(feeds: "Feeds") -> "dict[str, Array]":
-        return predict(engine, feeds)
-
     try:
         for file in options.files:
             for name, raw in read_examples(file, bundle.preprocess):
-                outputs = answer(name, raw, run, bundle.preprocess, engine.inputs)
-                result = _result(name, outputs, bundle.manifest, options.top)
-                results.append(result)
-                if not options.json:
-                    _print(_line(result))
+                for shown, outputs in _answers(options, name, raw, bundle, engine):
+                    result = _result(shown, outputs, bundle.manifest, options.top)
+                    results.append(result)
+                    if not options.json:
+                        _print(_line(result))
     finally:
         engine.close()
     if options.json:
         _print(json.dumps({"bundle": str(options.bundle), "results": results}, indent=2))
+
+
+def _answers(
+    options: argparse.Namespace, name: str, raw: "Mapping[str, Array]", bundle: "Bundle", engine: "Engine"
+) -> "Iterator[tuple[str, dict[str, Array]]]":
+    """The answer to an example by its name; streamed, one for each frame, numbered `clip.wav[0]`."""
+    from edge.answer import answer, first
+    from edge.engines import predict
+    from edge.errors import BadData
+    from edge.streaming import steps
+
+    if not options.stream:
+        yield name, answer(name, raw, lambda feeds: predict(engine, feeds), bundle.preprocess, engine.inputs)
+        return
+    try:
+        example = {key: step(raw[key]) for key, step in bundle.preprocess.items()}
+        for at, outputs in enumerate(steps(engine, example)):
+            yield f"{name}[{at}]", first(outputs)
+    except BadData as error:
+        raise BadData(f"{name}: {error}", error.hint) from error
 
 
 def _open(bundle: "Bundle", threads: int) -> "Engine":

@@ -41,7 +41,7 @@ def answer(
     try:
         # a fixed batch is filled with copies of the one example
         feeds = {spec.name: _repeated(steps[spec.name](raw[spec.name]), spec) for spec in inputs}
-        return _first(predict(feeds))
+        return first(predict(feeds))
     except BadData as error:
         raise BadData(f"{name}: {error}", error.hint) from error
 
@@ -69,7 +69,7 @@ def replay(predict: Predict, golden: Golden, inputs: Sequence[TensorSpec]) -> di
     worst = dict.fromkeys(golden.outputs, 0.0)
     for index in range(len(next(iter(golden.inputs.values())))):
         feeds = {spec.name: _repeated(golden.inputs[spec.name][index], spec) for spec in inputs}
-        for name, row in _first(predict(feeds)).items():
+        for name, row in first(predict(feeds)).items():
             got, expected = np.asarray(row, np.float64), np.asarray(golden.outputs[name][index], np.float64)
             difference = np.abs(got - expected).max() if got.shape == expected.shape else np.inf
             worst[name] = float(np.maximum(worst[name], difference))  # keeps NaN, unlike max()
@@ -82,7 +82,8 @@ def outside(differences: Mapping[str, float], tolerance: Mapping[str, float]) ->
     return [name for name, difference in differences.items() if not difference <= tolerance[name]]
 
 
-def _first(outputs: Mapping[str, Array]) -> dict[str, Array]:
+def first(outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The first example of each output, without the batch axis."""
     return {key: values[0] if values.ndim else values for key, values in outputs.items()}
 
 

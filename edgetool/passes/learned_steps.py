@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from edge.artifact import Artifact, Format
+from edge.errors import BadRecipe, CheckFailed
 from edgetool.passes.recovery import recover
 from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, one_of, write_model
 from edgetool.progress import At
@@ -18,14 +19,16 @@ if TYPE_CHECKING:
     from compress.quantize.lsq.graph import Graph
 
 CALIBRATION_BATCH = 64
+GOLDEN = 8  # examples on which the one-step form is held against the form for sequences
 
 
 @dataclass(frozen=True)
 class LearnedSteps:
     """Steps of all weights and activations are learned with the weights; GRU, LSTM and attention become int8.
 
-    They start from `samples` training examples. What comes out is a .tflite that computes in integers throughout, or
-    with `format` "onnx" a QDQ .onnx with weights in 8 bits.
+    They start from `samples` training examples. What comes out is a .tflite whose weights, matrix products and gates
+    are int8, or with `format` "onnx" a QDQ .onnx with weights in 8 bits. `streaming` adds the one-step form of a
+    recurrent model to the .tflite, for `python -m edge run --stream`.
     """
 
     name: ClassVar[str] = "quantize.lsq"
@@ -35,10 +38,13 @@ class LearnedSteps:
     learning_rate: float = 1e-3
     batch_size: int = 64
     format: str = "tflite"
+    streaming: bool = False
 
     def __post_init__(self) -> None:
         all_positive(self, "samples", "epochs", "learning_rate", "batch_size")
         one_of(self.name, "format", self.format, ("tflite", "onnx"))
+        if self.streaming and self.format != "tflite":
+            raise BadRecipe(f"{self.name}: an .onnx has no one-step form", 'leave out streaming, or format = "onnx"')
 
     def produces(self, source: Format) -> Format:
         return "onnx" if self.format == "onnx" else "tflite"
@@ -46,6 +52,7 @@ class LearnedSteps:
     def __call__(
         self, artifact: Artifact, task: Task | None, workdir: Path, *, seed: int, trust: bool, progress: At
     ) -> PassResult:
+        from compress.quantize.lsq.one_step import one_step
         from compress.training import FineTune
         from convert.load import load_keras
 
@@ -55,10 +62,16 @@ class LearnedSteps:
         drawn = np.random.default_rng(seed).permutation(task.train.n)[: self.samples]
         examples = (inputs for inputs, _ in batches(task.train, CALIBRATION_BATCH, drawn))
         model, graph = twin(source, artifact, examples)
+        if self.streaming:
+            one_step(graph)  # says before the training whether there is one
         tune = FineTune(self.epochs, self.learning_rate, self.batch_size, seed)
         said = recover(model, task, tune, workdir / KEPT, progress)
         progress(1.0, "writing the integer model")
-        written = write_integer(model, graph, artifact, workdir, label(self), self.produces(artifact.format))
+        form = self.produces(artifact.format)
+        written = write_integer(model, graph, artifact, workdir, label(self), form, streaming=self.streaming)
+        if self.streaming:
+            (golden, _), *_ = batches(task.val, GOLDEN, np.arange(min(GOLDEN, task.val.n)))
+            same_step_by_step(written.artifact.path.read_bytes(), golden)
         return PassResult(written.artifact, (*said, *written.skipped))
 
 
@@ -73,18 +86,61 @@ def twin(source: Any, artifact: Artifact, examples: Iterable[Batch]) -> "tuple[A
     return fake_quantized(source, graph, calibrate(graph, ordered)), graph
 
 
-def write_integer(model: Any, graph: "Graph", source: Artifact, workdir: Path, step: str, form: Format) -> PassResult:
-    """The integer .tflite or .onnx of a trained twin; `step` is what made it of `source`."""
+def write_integer(
+    model: Any,
+    graph: "Graph",
+    source: Artifact,
+    workdir: Path,
+    step: str,
+    form: Format,
+    *,
+    streaming: bool = False,
+) -> PassResult:
+    """The integer .tflite or .onnx of a trained twin; `step` is what made it of `source`.
+
+    Raises:
+        CheckFailed: `streaming` asks for a one-step form and there is none, with the layer and the reason.
+
+    """
+    from compress.quantize.litert_model import stayed_float as stayed_float_litert
     from compress.quantize.lsq.fake import learned
+    from compress.quantize.lsq.one_step import one_step
     from compress.quantize.lsq.to_litert import to_litert
     from compress.quantize.lsq.to_onnx import to_onnx
     from compress.quantize.onnx_model import stayed_float
 
-    names = [[spec.name for spec in specs] for specs in (source.inputs, source.outputs)]
+    inputs, outputs = ([spec.name for spec in specs] for specs in (source.inputs, source.outputs))
     if form == "tflite":
-        return PassResult(write_model(to_litert(graph, learned(model), *names), source, workdir, form, step))
-    data = to_onnx(graph, learned(model), *names)
-    return PassResult(
-        write_model(data, source, workdir, form, step),
-        stayed_float(data, "it computes in float between integers: ONNX has it in pieces or in no integer form"),
-    )
+        data = to_litert(graph, learned(model), inputs, outputs, one_step(graph) if streaming else None)
+        skipped = stayed_float_litert(data, "8 bits are too coarse for it, or its integer kernel is slower than float")
+    else:
+        data = to_onnx(graph, learned(model), inputs, outputs)
+        skipped = stayed_float(
+            data, "it computes in float between integers: ONNX has it in pieces or in no integer form"
+        )
+    return PassResult(write_model(data, source, workdir, form, step), skipped)
+
+
+def same_step_by_step(data: bytes, examples: Batch) -> None:
+    """Hold the one-step form of a .tflite against its form for whole sequences: the last answers are bit-equal.
+
+    Raises:
+        CheckFailed: an answer differs.
+
+    """
+    from edge.engines import open_engine
+    from edge.streaming import open_step, steps
+
+    whole, step = open_engine(data, "tflite"), open_step(data, "tflite")
+    for row in range(len(next(iter(examples.values())))):
+        example = {spec.name: np.asarray(examples[spec.name][row], spec.dtype) for spec in whole.inputs}
+        *_, last = steps(step, example)
+        for name, wanted in whole.run({key: values[None] for key, values in example.items()}).items():
+            ends = wanted[:, -1:] if wanted.ndim == last[name].ndim and wanted.shape != last[name].shape else wanted
+            if not np.array_equal(ends, last[name]):
+                worst = float(np.abs(ends - last[name]).max())
+                raise CheckFailed(
+                    f"step by step, output {name!r} differs by {worst:.3g} from that of the whole sequence"
+                )
+    whole.close()
+    step.close()

@@ -8,11 +8,14 @@ from edge.audio import read_wav, resample
 from edge.engines import open_engine
 from edge.engines.fake import FakeModel
 from edge.errors import BadData, BadModel, UnknownName
-from edge.streaming import Stream
+from edge.streaming import Stream, open_step, states, steps
 from edge.tensors import Quantization, TensorSpec
 
 DATA = Path(__file__).parent / "data"
 onnx = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="ONNX Runtime is not installed")
+
+
+litert = pytest.mark.skipif(importlib.util.find_spec("ai_edge_litert") is None, reason="LiteRT is not installed")
 
 
 @onnx
@@ -95,3 +98,27 @@ def test_silero_hears_speech_hop_by_hop_as_it_does_when_fed_by_hand(shared_data)
     stream.reset()
     silence = np.zeros((1, 576), np.float32)
     assert max(float(stream.run({"input": silence, "sr": rate})["output"][0, 0]) for _ in range(20)) < 0.5
+
+
+@litert
+def test_a_one_step_form_answers_as_the_sequence_form():
+    whole, step = open_engine(DATA / "tiny_step.tflite", "tflite"), open_step(DATA / "tiny_step.tflite", "tflite")
+    carried = states(step)
+    assert len(carried) == 4  # of a GRU and an LSTM: what is fed back, and what is finer than that
+    assert {spec.name for spec in step.inputs} == {"frames", *carried}
+    clips = np.random.default_rng(1).normal(size=(3, 6, 3)).astype(np.float32)
+    for clip in clips:
+        answers = list(steps(step, {"frames": clip}))
+        assert len(answers) == 6
+        np.testing.assert_array_equal(answers[-1]["scores"], whole.run({"frames": clip[None]})["scores"])
+
+
+@litert
+def test_what_cannot_be_streamed_is_refused():
+    with pytest.raises(BadModel, match="no one-step form"):
+        open_step(DATA / "tiny.tflite", "tflite")
+    step = open_step(DATA / "tiny_step.tflite", "tflite")
+    with pytest.raises(BadData, match="'frames' is missing"):
+        next(steps(step, {"sound": np.zeros((6, 3), np.float32)}))
+    with pytest.raises(BadData, match="takes shape"):
+        next(steps(step, {"frames": np.zeros((6, 5), np.float32)}))

@@ -8,19 +8,19 @@ import numpy as np
 from compress.quantize.lsq.attention import multi_head_attention
 from compress.quantize.lsq.graph import WIDE, Builder, Graph
 from compress.quantize.lsq.recurrent import Untreatable, gru, lstm
-from edge.errors import BadModel
+from edge.errors import BadModel, CheckFailed
 
 Rule = Callable[[Builder, Any, list[str], dict[str, Any]], str]
 HINT = "quantize.int8 takes every layer that LiteRT or ONNX Runtime takes, without training"
 
 
-def lower(model: Any, *, steps: int | None = None) -> Graph:
+def lower(model: Any) -> Graph:
     """The integer operations of a Keras 3 model of layers in `LAYERS`.
 
-    With `steps` its inputs have that length along their first axis: 1 gives the one-step form of a recurrent model.
-
     Raises:
-        BadModel: the model is no graph of layers, or holds layers that cannot be treated: all are named, with reasons.
+        BadModel: the model is no graph of layers, or an input has an open dimension.
+        CheckFailed: it holds layers that cannot be treated; all are named, each with its reason. The file is written
+            operation by operation from this graph, so that none of them can stay as it was.
 
     """
     import keras
@@ -40,13 +40,11 @@ def lower(model: Any, *, steps: int | None = None) -> Graph:
             raise BadModel(
                 f"input {tensor.name!r} has an open dimension behind the batch", "build it with fixed shapes"
             )
-        if steps is not None:
-            shape = (steps, *shape[1:])
         values[id(tensor)] = builder.input(tensor.name, (1, *shape), integer=keras.backend.is_int_dtype(tensor.dtype))
     _walk(functional, builder, values, refused, "")
     if refused:
         told = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-        raise BadModel(f"quantize.lsq cannot treat every layer of model {model.name!r}: {told}", HINT)
+        raise CheckFailed(f"quantize.lsq cannot treat every layer of model {model.name!r}: {told}", HINT)
     for tensor in functional.outputs:
         made = values[id(tensor)]
         assert made is not None, "every layer was treated"

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from compress.quantize.litert_compact import write_model
 from compress.quantize.lsq.fake import all_grids
 from compress.quantize.lsq.graph import Graph, Loop, Node, is_wide
+from compress.quantize.lsq.one_step import OneStep
 from compress.quantize.lsq.step_size import Grid, dequantize, quantize
 
 # operation: its name in the schema, its options, and its version
@@ -55,10 +56,26 @@ def to_litert(
     learned: Mapping[str, Grid],
     inputs: Sequence[str],
     outputs: Sequence[str],
+    step: OneStep | None = None,
 ) -> bytes:
-    """The .tflite of a graph with the signature `serving_default`; `inputs` and `outputs` name its tensors there."""
+    """The .tflite of a graph with the signature `serving_default`; `inputs` and `outputs` name its tensors there.
+
+    With `step`, the graph's one-step form is the signature `step` beside it: the same names and the states, each of
+    which has one name as input and as output. Both share the weights.
+    """
     writer = _Writer(all_grids(graph, learned))
     writer.signature("serving_default", graph, inputs, outputs)
+    if step is not None:
+        writer.signature("step", step.graph, [*inputs, *step.states], [*outputs, *step.states])
+    return write_model(writer.model)
+
+
+def step_to_litert(
+    graph: Graph, learned: Mapping[str, Grid], inputs: Sequence[str], outputs: Sequence[str], step: OneStep
+) -> bytes:
+    """A .tflite of the one-step form alone, for what streams and nothing else; arguments are those of `to_litert`."""
+    writer = _Writer(all_grids(graph, learned))
+    writer.signature("step", step.graph, [*inputs, *step.states], [*outputs, *step.states])
     return write_model(writer.model)
 
 

@@ -187,12 +187,31 @@ def proof_images() -> np.ndarray[Any, np.dtype[np.float32]]:
     return noise * np.linspace(0.1, 2.0, 8, dtype=np.float32)[:, None, None, None]
 
 
+def litert_step() -> bytes:
+    """frames [1, 6, 3] -> scores [1, 3] by an int8 GRU and an LSTM, with the one-step form beside it."""
+    import keras
+
+    from compress.quantize.lsq.fake import calibrate
+    from compress.quantize.lsq.lowering import lower
+    from compress.quantize.lsq.one_step import one_step
+    from compress.quantize.lsq.to_litert import to_litert
+
+    keras.utils.set_random_seed(SEED)
+    frames = keras.Input((6, 3), name="frames")
+    inside = keras.layers.LSTM(4)(keras.layers.GRU(4, return_sequences=True)(frames))
+    graph = lower(keras.Model(frames, keras.layers.Dense(3, activation="softmax")(inside)))
+    examples = np.random.default_rng(SEED).normal(size=(16, 6, 3)).astype(np.float32)
+    grids = calibrate(graph, [{graph.inputs[0]: examples}])
+    return to_litert(graph, grids, ["frames"], ["scores"], one_step(graph))
+
+
 def main() -> None:
     files = {
         "tiny.tflite": litert(None, int8=False),
         "tiny_int8.tflite": litert(1, int8=True),
         "tiny_fallback.tflite": litert_fallback(),
         "tiny.onnx": onnx_float(),
+        "tiny_step.tflite": litert_step(),
     }
     for name, content in files.items():
         (FOLDER / name).write_bytes(content)

@@ -12,7 +12,7 @@ from compress.quantize.lsq.step_size import dequantize, fake_quantize, quantize
 from compress.quantize.lsq.to_litert import to_litert
 from compress.training import FineTune, fine_tune
 from edge.engines import open_engine
-from edge.errors import BadModel
+from edge.errors import CheckFailed
 
 layers = keras.layers
 STEPS, WIDTH, WORDS, EXAMPLES = 12, 10, 50, 16
@@ -190,13 +190,13 @@ def test_layers_that_cannot_be_treated_are_named():
     x = layers.Conv1D(4, 3, name="ears")(frames)
     x = layers.GRU(4, go_backwards=True, name="backwards")(x)
     model = keras.Model(frames, layers.Dense(2, activation="selu", name="odd")(x))
-    with pytest.raises(BadModel, match="ears: there is no rule for Conv1D"):
+    with pytest.raises(CheckFailed, match="ears: there is no rule for Conv1D"):
         lower(model)
     bidirectional = keras.Model(frames, layers.Bidirectional(layers.GRU(4), name="both")(frames))
-    with pytest.raises(BadModel, match="both: there is no rule for Bidirectional"):
+    with pytest.raises(CheckFailed, match="both: there is no rule for Bidirectional"):
         lower(bidirectional)
     masked = keras.Sequential([keras.Input((4,), dtype="int32"), layers.Embedding(9, 4, mask_zero=True, name="words")])
-    with pytest.raises(BadModel, match="words: mask_zero"):
+    with pytest.raises(CheckFailed, match="words: mask_zero"):
         lower(masked)
 
 
