@@ -1,6 +1,7 @@
 """A model as the operations that integer kernels compute: what is trained, and what both formats are written from.
 
-Every tensor that an operation gives lies on a grid of integers. A recurrent layer is one `scan` whose body is a graph.
+Every tensor that an operation gives lies on a grid of integers or is wide; `requantize` goes between the two. A
+recurrent layer is one `scan` whose body is a graph.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -3,8 +3,8 @@
 Kernels and their prescriptions: https://ai.google.dev/edge/litert/models/quantization_spec. The flatbuffer is written
 here and not by TensorFlow's converter, which crashes on integer loops and chooses grids of its own.
 
-What the graph keeps in 16 bits is float32 here, as in training. LiteRT's kernels of 16 bits take ten times as long, and
-TFLite Micro has no loop that starts from integers of 16 bits.
+What is wide in the graph is float32 here, as in training. XNNPACK takes no 16-bit integers, so that LiteRT's own slow
+kernels would run between its int8 ones, and TFLite Micro fills no state with them.
 """
 
 from collections.abc import Mapping, Sequence
