@@ -9,19 +9,21 @@ magnitude (the pass prune.magnitude); movement, the sum of -w dL/dw over the fit
 mean of |w dL/dw| (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, arXiv:1906.10771,
 equation 8, without the square). Both see the gradient of one more batch a step until pruning is done, and by both
 pruned weights may come back. The gain over magnitude is paired on
-the 10,000 test images and pooled over the seeds.
+the 10,000 test images and pooled over the seeds. Outputs are kept below out/gradient_pruning, so that a run goes on.
 """
 
 import argparse
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.deep_compression import BATCH, VALIDATION, build
+from benchmarks.deep_compression import VALIDATION, build
 from benchmarks.figures import Figure, table, write
 from compress.checkpoint import State
 from compress.prune.magnitude import magnitude_pruner, masks
@@ -32,7 +34,8 @@ from edgetool.metrics import metric
 from edgetool.verify.accuracy_gate import drop
 
 SPARSITIES = (0.90, 0.95)
-EPOCHS, FIT_EPOCHS, SEEDS = 8, 4, 3
+EPOCHS, FIT_EPOCHS, SEEDS, BATCH = 8, 4, 3, 256
+OUT = Path(__file__).resolve().parent.parent / "out" / "gradient_pruning"
 MEMORY = 0.98  # of the moving mean: some 50 batches
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -135,12 +138,17 @@ class Fits:
     """A baseline of one seed and what each way of pruning makes of it."""
 
     def __init__(self, images: Floats, labels: Labels, seed: int, epochs: tuple[int, int]) -> None:
+        self._images, self._labels, self._seed, self._epochs = images, labels, seed, epochs
+
+    @cached_property
+    def baseline(self) -> Any:
+        """LeNet-300-100, trained anew."""
         import keras
 
-        self._images, self._labels, self._seed, self._fit_epochs = images, labels, seed, epochs[1]
-        keras.utils.set_random_seed(seed)
-        self.baseline = build("lenet_300_100")
-        self._fit(self.baseline, (), epochs[0], 0)
+        keras.utils.set_random_seed(self._seed)
+        model = build("lenet_300_100")
+        self._fit(model, (), self._epochs[0], 0)
+        return model
 
     def pruned(self, way: str, sparsity: float) -> Any:
         """The baseline, pruned while it is trained on."""
@@ -151,9 +159,9 @@ class Fits:
         schedule = Schedule(sparsity)
         transform: WeightTransform = magnitude_pruner(schedule)
         if way != "magnitude":
-            more = (batch for epoch in range(self._fit_epochs) for batch in self._batches(2, epoch))
+            more = (batch for epoch in range(self._epochs[1]) for batch in self._batches(2, epoch))
             transform = GradientPruner(schedule, more, {"movement": movement, "taylor": taylor}[way])
-        self._fit(model, (transform,), self._fit_epochs, 1)
+        self._fit(model, (transform,), self._epochs[1], 1)
         zeros = [weights == 0 for weights in model.get_weights() if weights.ndim > 1]
         share = sum(map(np.count_nonzero, zeros)) / sum(map(np.size, zeros))
         if abs(share - sparsity) > 0.005:
@@ -161,7 +169,7 @@ class Fits:
         return model
 
     def _fit(self, model: Any, transforms: Sequence[WeightTransform], epochs: int, stage: int) -> None:
-        settings = FineTune(epochs, 1e-3, BATCH, self._seed + stage)
+        settings = FineTune(epochs, 2e-3, BATCH, self._seed + stage)
         steps = len(self._labels) // BATCH
         fine_tune(
             model, lambda epoch: self._batches(stage, epoch), steps, "crossentropy", transforms, settings,
@@ -176,18 +184,21 @@ class Fits:
 
 
 def measure(
-    train: tuple[Floats, Labels], test: tuple[Floats, Labels], seeds: int, epochs: tuple[int, int]
+    train: tuple[Floats, Labels], test: tuple[Floats, Labels], seeds: int, epochs: tuple[int, int], folder: Path | None
 ) -> list[Figure]:
-    """Each way's drop from the baseline and the gain of the two over magnitude, at each sparsity."""
+    """Each way's drop from the baseline and the gain of the two over magnitude, at each sparsity.
+
+    Outputs on the test images are kept in `folder`, where there is one.
+    """
     answers: dict[tuple[str, float], list[Floats]] = {}
     baselines: list[Floats] = []
     for seed in range(seeds):
         fits = Fits(*train, seed, epochs)
-        baselines.append(_answers(fits.baseline, test[0]))
+        baselines.append(_kept(folder, f"{seed}-baseline", lambda: fits.baseline, test[0]))  # noqa: B023 - called at once
         for sparsity in SPARSITIES:
             for way in ("magnitude", "movement", "taylor"):
-                print(f"seed {seed}: {way} to {sparsity:g}", file=sys.stderr, flush=True)
-                answers.setdefault((way, sparsity), []).append(_answers(fits.pruned(way, sparsity), test[0]))
+                made = _kept(folder, f"{seed}-{way}-{sparsity}", lambda: fits.pruned(way, sparsity), test[0])  # noqa: B023 - as above
+                answers.setdefault((way, sparsity), []).append(made)
     accuracy, labels = metric("accuracy"), np.tile(test[1], seeds)
     images = np.tile(np.arange(len(test[1])), seeds)  # the same image under every seed is one
     figures = []
@@ -209,8 +220,18 @@ def _scaled(images: npt.NDArray[np.uint8]) -> Floats:
     return (images[..., None] / np.float32(255)).astype(np.float32)
 
 
-def _answers(model: Any, images: Floats) -> Floats:
-    return np.asarray(model.predict(images, batch_size=1000, verbose=0))
+def _kept(folder: Path | None, name: str, make: Callable[[], Any], images: Floats) -> Floats:
+    """What the model that `make` gives answers to the images: [n, 10]."""
+    path = None if folder is None else folder / f"{name}.npy"
+    if path is not None and path.is_file():
+        found: Floats = np.load(path)
+        return found
+    print(f"seed {name}", file=sys.stderr, flush=True)
+    answers = np.asarray(make().predict(images, batch_size=1000, verbose=0))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, answers)
+    return answers
 
 
 def main() -> int:
@@ -223,9 +244,9 @@ def main() -> int:
     images, labels = _scaled(x_train[chosen]), y_train[chosen].astype(np.int64)
     test = _scaled(x_test), y_test.astype(np.int64)
     if options.slice:
-        figures = measure((images[: 30 * BATCH], labels[: 30 * BATCH]), (test[0][:500], test[1][:500]), 1, (1, 1))
+        figures = measure((images[: 15 * BATCH], labels[: 15 * BATCH]), (test[0][:500], test[1][:500]), 1, (1, 1), None)
     else:
-        figures = measure((images, labels), test, SEEDS, (EPOCHS, FIT_EPOCHS))
+        figures = measure((images, labels), test, SEEDS, (EPOCHS, FIT_EPOCHS), OUT)
     print(table([("gradient_pruning", figure) for figure in figures]))
     if not options.slice:
         write("gradient_pruning", shlex.join(["python", "-m", "benchmarks.gradient_pruning", *sys.argv[1:]]), figures)
