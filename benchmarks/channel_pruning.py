@@ -1,15 +1,16 @@
 """Channel pruning to half the MACs on Fashion-MNIST: what it buys in time, and what it costs in accuracy.
 
-    python -m benchmarks.channel_pruning                    three seeds of both models; hours on two cores
-    python -m benchmarks.channel_pruning --models dscnn --seeds 1 --epochs 3
+    python -m benchmarks.channel_pruning                    three seeds of both models; an hour of two cores
+    python -m benchmarks.channel_pruning --models dscnn --seeds 1
     python -m benchmarks.channel_pruning --slice            a few steps, for CI; writes nothing
 
-Models: the reference depthwise CNN of recipes/, and a ResNet-8 that is trained here first. For every seed the same fit
-(same batches, same learning rate, as many epochs) goes over three models: the pruned one; `control`, the original, so
-that more training is not sold as compression; and `anew`, the pruned one's shape from fresh weights, with batch
-normalization, without which it would not learn in that time. Accuracy is on the 10,000 test images; time is one thread
-of LiteRT, all files of a model in one race. Every fit is kept below out/channel_pruning, so that a run that was
-interrupted goes on.
+Models: the reference depthwise CNN of recipes/, and a ResNet-8 that is trained here first, whose batch normalization
+is then folded as the reference's is. For every seed the same fit (same batches, same learning rate, as many epochs,
+the original as teacher) goes over three models: the pruned one; `control`, the original, so that more training is not
+sold as compression; and `anew`, the pruned one's shape from fresh weights, with batch normalization, without which it
+would not learn in that time. The augmented images of an epoch are the same for all seeds, so that the teacher runs over
+them once. Accuracy is on the 10,000 test images; time is one thread of LiteRT, all files of a model in one race. Every
+fit is kept below out/channel_pruning, so that a run that was interrupted goes on.
 """
 
 import argparse
@@ -31,8 +32,10 @@ OUT = REPOSITORY / "out" / "channel_pruning"
 SPEEDUP = {"dscnn": 1.45, "resnet8": 1.6}
 MAX_DROP = 0.01
 MACS = 0.5
+EPOCHS, SOURCE_EPOCHS = 2, 3
 BATCH = 128
-LEARNING_RATE = 3e-3
+SOURCE_RATE, LEARNING_RATE = 3e-3, 2e-3
+TEMPERATURE, LABEL_WEIGHT = 4.0, 0.3  # as distill.logits has them by itself
 RANKED_ON = 4096  # examples of the importance, in batches of 64
 
 Images = npt.NDArray[np.float32]
@@ -58,6 +61,24 @@ class Data:
         for start in range(0, len(order) - BATCH + 1, BATCH):
             chosen = order[start : start + BATCH]
             yield {"image": augment(self.train[chosen], rng)}, self.train_labels[chosen]
+
+    def version(self, epoch: int) -> Images:
+        """All images as a fit sees them in an epoch, whatever its seed."""
+        from recipes.train_fashion_mnist import augment
+
+        rng = np.random.default_rng((len(self.train), epoch))
+        parts = np.split(self.train, range(4096, len(self.train), 4096))
+        return np.concatenate([augment(part, rng) for part in parts])
+
+    def lessons(self, taught: list[Outputs], seed: int, epoch: int) -> Iterator[tuple[dict[str, Images], Labels]]:
+        """Batches of one epoch with what the teacher says about each image."""
+        from compress.distill.logits import TARGET
+
+        images = self.version(epoch)
+        order = np.random.default_rng((seed, epoch)).permutation(len(images))
+        for start in range(0, len(order) - BATCH + 1, BATCH):
+            chosen = order[start : start + BATCH]
+            yield {"image": images[chosen], TARGET: taught[epoch][chosen]}, self.train_labels[chosen]
 
     def ranked_on(self, seed: int) -> Iterator[tuple[dict[str, Images], Labels]]:
         """The examples of the importance, as they are."""
@@ -109,19 +130,67 @@ def resnet8() -> Any:
 
 
 def source(name: str, data: Data, epochs: int, folder: Path) -> Any:
-    """The trained model that is pruned."""
+    """The trained model that is pruned; `epochs` are those of the ResNet-8."""
     import keras
 
     if name == "dscnn":
         return keras.models.load_model(REPOSITORY / "recipes" / "models" / "fashion_mnist.keras")
     keras.utils.set_random_seed(0)
-    return fitted(resnet8(), data, epochs, 0, folder / f"source-{epochs}.keras")
+    return folded(fitted(resnet8(), data, epochs, 0, folder / f"source-{epochs}.keras"))
 
 
-def fitted(model: Any, data: Data, epochs: int, seed: int, kept: Path) -> Any:
-    """`model` after the fit, or what an earlier run kept of it."""
+def folded(model: Any) -> Any:
+    """The same function without batch normalization: kernel * g and beta - mean * g, g = gamma / sqrt(var + epsilon).
+
+    Every convolution of `model` is without bias, and its normalization is named after it.
+    """
     import keras
 
+    layers = keras.layers
+
+    def clone(layer: Any) -> Any:
+        biased = {"use_bias": True} if isinstance(layer, layers.Conv2D) else {}
+        return type(layer).from_config(layer.get_config() | biased)
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return args[0] if isinstance(layer, layers.BatchNormalization) else layer(*args, **kwargs)
+
+    made = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in made.layers:
+        weights = model.get_layer(layer.name).get_weights()
+        if isinstance(layer, layers.Conv2D):
+            norm = model.get_layer(f"{layer.name}_norm")
+            gamma, beta, mean, variance = norm.get_weights()
+            gain = gamma / np.sqrt(variance + norm.epsilon)
+            weights = [weights[0] * gain, beta - mean * gain]
+        layer.set_weights(weights)
+    return made
+
+
+def taught(teacher: Any, data: Data, epochs: int, folder: Path) -> list[Outputs]:
+    """What the teacher says about the images of each epoch, [n, 10] softened, or what an earlier run kept of it."""
+    from compress.distill.logits import logits_of, soft_labels
+
+    said = []
+    for epoch in range(epochs):
+        kept = folder / f"taught-{len(data.train)}-{epoch}.npy"
+        if not kept.is_file():
+            outputs = np.asarray(teacher.predict(data.version(epoch), batch_size=500, verbose=0))
+            soft = soft_labels([logits_of(outputs, "classes")], "classes", TEMPERATURE).astype(np.float32)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            beside = kept.with_suffix(".part")
+            with beside.open("wb") as file:
+                np.save(file, soft)
+            beside.replace(kept)
+        said.append(np.load(kept))
+    return said
+
+
+def fitted(model: Any, data: Data, epochs: int, seed: int, kept: Path, soft: list[Outputs] | None = None) -> Any:
+    """`model` after the fit, or what an earlier run kept of it; from the labels alone where no teacher speaks."""
+    import keras
+
+    from compress.distill.logits import LogitsObjective
     from compress.training import FineTune, fine_tune
 
     if kept.is_file():
@@ -133,12 +202,15 @@ def fitted(model: Any, data: Data, epochs: int, seed: int, kept: Path) -> Any:
 
     fine_tune(
         model,
-        lambda epoch: data.epoch(seed, epoch),
+        lambda epoch: data.epoch(seed, epoch) if soft is None else data.lessons(soft, seed, epoch),
         len(data.train) // BATCH,
         "crossentropy",
         (),
-        FineTune(epochs, LEARNING_RATE, BATCH, seed),
+        FineTune(epochs, SOURCE_RATE if soft is None else LEARNING_RATE, BATCH, seed),
         progress,
+        objectives=[] if soft is None else [LogitsObjective("classes", TEMPERATURE, 1 - LABEL_WEIGHT)],
+        label_weight=1.0 if soft is None else LABEL_WEIGHT,
+        checkpoint=kept.with_suffix(""),
     )
     kept.parent.mkdir(parents=True, exist_ok=True)
     model.save(kept)
@@ -149,20 +221,42 @@ def one_seed(original: Any, data: Data, epochs: int, seed: int, folder: Path) ->
     """Prune and fit; and the same fit of the original and of the pruned shape from fresh weights."""
     import keras
 
-    from compress.prune.channels.channel import ChannelPruning, prune_channels
+    from convert.cost import count_keras
 
-    pruned = prune_channels(original, ChannelPruning(MACS, "taylor"), data.ranked_on(seed))
-    for group, (now, was) in pruned.left.items():
-        print(f"seed {seed}: {group}: {now} of {was} channels", file=sys.stderr)
+    fit = candidate(original, data, epochs, seed, folder)
+    begun = pruned(original, data, seed, folder / f"begun-{seed}.keras")
     keras.utils.set_random_seed(seed)
     control = keras.models.clone_model(original)
     control.set_weights(original.get_weights())
-    begun = {"pruned": pruned.model, "control": control, "anew": normalised(pruned.model)}
-    models = {
-        kind: fitted(model, data, epochs, seed, folder / f"{kind}-{epochs}-{seed}.keras")
-        for kind, model in begun.items()
+    soft = taught(original, data, epochs, folder)
+    models = {"pruned": fit} | {
+        kind: fitted(model, data, epochs, seed, folder / f"{kind}-{epochs}-{seed}.keras", soft)
+        for kind, model in {"anew": normalised(begun), "control": control}.items()
     }
-    return Fitted(models, {kind: outputs(model, data) for kind, model in models.items()}, pruned.macs)
+    macs = [count_keras(model)[1] or 0 for model in (original, begun)]
+    return Fitted(models, {kind: outputs(model, data) for kind, model in models.items()}, (macs[0], macs[1]))
+
+
+def candidate(original: Any, data: Data, epochs: int, seed: int, folder: Path) -> Any:
+    """The pruned model of one seed, fitted."""
+    soft = taught(original, data, epochs, folder)
+    begun = pruned(original, data, seed, folder / f"begun-{seed}.keras")
+    return fitted(begun, data, epochs, seed, folder / f"pruned-{epochs}-{seed}.keras", soft)
+
+
+def pruned(original: Any, data: Data, seed: int, kept: Path) -> Any:
+    """The original without its least important channels, not yet fitted, or what an earlier run kept of it."""
+    import keras
+
+    from compress.prune.channels.channel import ChannelPruning, prune_channels
+
+    if not kept.is_file():
+        made = prune_channels(original, ChannelPruning(MACS, "taylor"), data.ranked_on(seed))
+        for group, (now, was) in made.left.items():
+            print(f"seed {seed}: {group}: {now} of {was} channels", file=sys.stderr)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        made.model.save(kept)
+    return keras.models.load_model(kept)
 
 
 def normalised(model: Any) -> Any:
@@ -266,7 +360,8 @@ def main() -> int:
     parser.add_argument("--slice", action="store_true", help="a few steps of one seed, for CI; writes nothing")
     parser.add_argument("--models", nargs="+", choices=sorted(SPEEDUP), default=sorted(SPEEDUP))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8, help="of every fit; the ResNet-8 is trained three times that")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of every fit")
+    parser.add_argument("--source-epochs", type=int, default=SOURCE_EPOCHS, help="of the ResNet-8 before")
     options = parser.parse_args()
     data, seeds, epochs, folder, launches = load(), options.seeds, options.epochs, OUT, 8
     if options.slice:
@@ -275,7 +370,7 @@ def main() -> int:
         seeds, epochs, folder = 1, 1, OUT / "slice"
     figures: list[Figure] = []
     for name in ["dscnn"] if options.slice else options.models:
-        original = source(name, data, 3 * epochs, folder / name)
+        original = source(name, data, options.source_epochs, folder / name)
         fits = [one_seed(original, data, epochs, seed, folder / name) for seed in range(seeds)]
         found = accuracy_figures(name, outputs(original, data), fits, data)
         found += speed_figures(name, original, fits, folder / name, launches)
