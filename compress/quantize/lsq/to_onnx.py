@@ -5,8 +5,8 @@ kernels where they have them. All integers are written as uint8, the weights aro
 activations are faster on x86 with VNNI, but without it (most of what was sold before 2021) ONNX Runtime adds pairs of
 their products in 16 bits, which overflow: a transformer's probabilities were 18 steps of 1/256 off, and are exact so.
 
-A recurrent layer is a Scan, so its weights stand in the file once. What the graph keeps in 16 bits is float32 here, as
-in training: the operator set that boards with an old runtime read (17) has no 16-bit QuantizeLinear.
+A recurrent layer is a Scan, so its weights stand in the file once. What the graph keeps wide is float32, as in
+the .tflite.
 """
 
 import math
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.quantize.lsq.fake import LEAST_VARIANCE, all_grids
-from compress.quantize.lsq.graph import Graph, Loop, Node
+from compress.quantize.lsq.graph import Graph, Loop, Node, is_wide
 from compress.quantize.lsq.step_size import Grid, quantize
 
 OPSET, IR_VERSION = 17, 8
@@ -94,14 +94,14 @@ class _Part:
     def real(self, name: str) -> str:
         """The float32 of a tensor. Each operation has a DequantizeLinear of its own, which runtimes fuse."""
         grid = self._grids[name]
-        if _is_wide(grid):
+        if is_wide(grid):
             return self.known[name]
         return self._dequantized(self.known[name], grid)
 
     def stored(self, name: str, real: str) -> str:
         """The integers of a tensor, made of its float32; 16 bits stay float32."""
         grid = self._grids[name]
-        if _is_wide(grid):
+        if is_wide(grid):
             return real
         scale, zero = self.constant(grid.scale, "float32"), self.constant(grid.zero_point + UNSIGNED, "uint8")
         return self.operate("QuantizeLinear", [real, scale, zero], self._name(name))
@@ -181,7 +181,7 @@ class _Part:
         rank = len(graph.shape(y))
         order = [*range(rank - 2), rank - 1, rank - 2]
         grid, turned = self._grids[y], self.operate("Transpose", [self._held(y, graph)], perm=order)
-        other = turned if _is_wide(grid) else self._dequantized(turned, grid)
+        other = turned if is_wide(grid) else self._dequantized(turned, grid)
         return self.operate("MatMul", [self._real(x, graph), other])
 
     def _held(self, name: str, graph: Graph) -> str:
@@ -231,11 +231,11 @@ class _Part:
 
     def _zeros(self, name: str, shape: tuple[int, ...]) -> str:
         grid = self._grids[name]
-        zero = 0 if _is_wide(grid) else grid.zero_point + UNSIGNED
+        zero = 0 if is_wide(grid) else grid.zero_point + UNSIGNED
         return self.constant(np.full(shape, zero), self._type(name))
 
     def _type(self, name: str) -> str:
-        return "float32" if _is_wide(self._grids[name]) else "uint8"
+        return "float32" if is_wide(self._grids[name]) else "uint8"
 
     def _name(self, wanted: str) -> str:
         name = wanted
@@ -244,10 +244,6 @@ class _Part:
             name = f"{wanted}{self._names[wanted]}"
         self._names[name] = 0
         return name
-
-
-def _is_wide(grid: Grid) -> bool:
-    return grid.bits > 8
 
 
 def _value(graph: Graph, name: str) -> npt.NDArray[np.float32]:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from compress.quantize.layer_difference import layer_differences, layer_outputs
 from compress.quantize.qat import (
     as_channels_last,
     fake_quantize,
@@ -129,6 +130,28 @@ def test_the_file_computes_as_the_fake_quantized_model(trained: Any) -> None:
         for end in ("min", "max")
     )
     assert np.abs(got - wanted).max() <= 4 * (high - low) / 255
+
+
+def test_each_integer_layer_alone_is_within_one_step(trained: Any) -> None:
+    _, model, tflite, _ = trained
+    feeds = {"image": IMAGES[:16]}
+    found = {entry.name: entry for entry in layer_differences(tflite, layer_outputs(model, feeds), feeds)}
+    assert {"re_lu", "hidden", "label"} <= {name.split("_1")[0] for name in found}
+    for entry in found.values():
+        assert entry.alone <= 1, entry
+        assert entry.share < 0.02, entry
+        assert entry.off_grid < 0.01, entry
+
+
+def test_a_layer_of_other_weights_is_not_within_one_step(trained: Any) -> None:
+    """The comparison sees a kernel that is not the file's."""
+    _, model, tflite, _ = trained
+    feeds = {"image": IMAGES[:4]}
+    seen = layer_outputs(model, feeds)
+    step = np.diff(np.unique(seen["hidden"])).min()
+    moved = {**seen, "hidden": np.where(seen["hidden"] > 0, seen["hidden"] + 2 * step, 0).astype(np.float32)}
+    found = {entry.name: entry for entry in layer_differences(tflite, moved, feeds)}
+    assert found["hidden"].alone >= 2
 
 
 def test_ranges_are_those_of_the_examples() -> None:
