@@ -24,11 +24,11 @@ PRECISIONS = ("int8", "int16x8", "float32")
 
 @dataclass(frozen=True)
 class MixedPrecision:
-    """Each layer int8, int16x8 (16-bit activations) or float32: as narrow as the outputs bear, within a budget.
+    """Each layer int8, float32 or, where asked for, int16x8 (16-bit activations): as narrow as the outputs bear.
 
     Takes the fewest bit operations that keep the outputs' SQNR at `sqnr_db` on `examples` of val within `max_size`
     ("60kB") and `max_time` ("2ms": the median on one thread of this machine, .tflite only); where these do not allow
-    that, the best SQNR that they do. Calibrates on `samples` training examples.
+    that, the best SQNR that they do. Calibrates on `samples` training examples. int16x8 has slow kernels on CPUs.
     """
 
     name: ClassVar[str] = "quantize.mixed"
@@ -36,7 +36,7 @@ class MixedPrecision:
     max_size: str = ""
     max_time: str = ""
     sqnr_db: float = 25.0
-    precisions: tuple[str, ...] = PRECISIONS
+    precisions: tuple[str, ...] = ("int8", "float32")
     per_channel: bool = True
     samples: int = 512
     examples: int = 256

@@ -53,10 +53,10 @@ def test_a_layer_is_as_narrow_as_the_outputs_bear(tflite: Artifact, cache: Path,
     assert narrow.skipped == ()
     assert stored_as(narrow.artifact.path.read_bytes(), "int8") == {"FULLY_CONNECTED": 3}
     assert len(list(cache.glob("*.json"))) == 1
-    wide = mixed(tflite, tmp_path, sqnr_db=WIDE_DB)
+    wide = mixed(tflite, tmp_path, sqnr_db=WIDE_DB, precisions=["int8", "int16x8", "float32"])
     said = {entry.what: entry.reason for entry in wide.skipped}
     assert any("hidden1" in layer and "is int16x8: int8 of this layer alone is" in said[layer] for layer in said)
-    floating = mixed(tflite, tmp_path, sqnr_db=45.0, precisions=["int8", "float32"])
+    floating = mixed(tflite, tmp_path, sqnr_db=45.0)
     assert all("is float32" in entry.reason for entry in floating.skipped)
     left = stored_as(floating.artifact.path.read_bytes(), "float32")
     assert sum(left.values()) == len(floating.skipped) > 0
@@ -65,16 +65,16 @@ def test_a_layer_is_as_narrow_as_the_outputs_bear(tflite: Artifact, cache: Path,
 
 def test_a_budget_decides_where_not_all_can_be_wide(tflite: Artifact, cache: Path, tmp_path: Path) -> None:
     assert cache.name == "sensitivity"
-    settings = {"sqnr_db": 80.0, "precisions": ["int8", "float32"]}
+    settings = {"sqnr_db": 80.0}
     smallest = mixed(tflite, tmp_path).artifact.size_bytes
     budget = smallest + 2200
     within = mixed(tflite, tmp_path, max_size=f"{budget}B", **settings)
     assert smallest < within.artifact.size_bytes <= budget
-    assert within.artifact.steps[-1].startswith(f"quantize.mixed(max_size={budget}B, sqnr_db=80.0")
+    assert within.artifact.steps[-1].startswith(f"quantize.mixed(max_size={budget}B, sqnr_db=80.0)")
     with pytest.raises(CheckFailed, match=r"smallest model.*has [0-9,]+ bytes; max_size is 1,000"):
         mixed(tflite, tmp_path, max_size="1kB", **settings)
     with pytest.raises(CheckFailed, match="no layer can be narrower than float32"):
-        mixed(tflite, tmp_path, sqnr_db=150.0, precisions=["int8", "float32"])
+        mixed(tflite, tmp_path, sqnr_db=150.0)
 
 
 def test_settings_that_cannot_be_honoured_are_refused(tflite: Artifact, tmp_path: Path) -> None:
