@@ -53,7 +53,7 @@ def on_levels(kernel: Floats, levels: int) -> Floats:
     """Each weight on the nearest of 2 `levels` + 1 even steps between -m and m, m the largest of its output channel.
 
     The last axis of a kernel is its output channels. int8 with one scale a channel keeps those values apart, so a
-    kernel has at most 2 `levels` + 1 different bytes.
+    kernel has at most 2 `levels` + 1 different bytes; `levels` is odd, since half of m lies between two bytes.
     """
     largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1)), keepdims=True)
     step = np.where(largest > 0, largest, 1) / levels
