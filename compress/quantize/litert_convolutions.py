@@ -19,15 +19,14 @@ from edge.report import Skipped
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 FEWEST = 32
-_LARGEST: dict[Literal[4, 8], int] = {4: 7, 8: 127}
 
 
-def quantize_convolutions(model: Any, source: bytes, calibration: Samples | None) -> tuple[Skipped, ...]:
+def quantize_convolutions(model: Any, source: bytes, calibration: Samples | None, bits: int = 4) -> tuple[Skipped, ...]:
     """Treat the convolutions of `model` in place; those left float are named.
 
     `model` may have other layers quantized; `source` is the same model all in float, in which `calibration` shows what
     each layer reads. Then the bias of a layer takes up the mean of what rounding does to its outputs. Without it the
-    scales are those of least square error.
+    scales are those of least square error. Fewer `bits` than 4 are stored in 4 all the same, and pack smaller.
 
     Raises:
         BadData: the samples do not fit the inputs, or there are none.
@@ -40,16 +39,16 @@ def quantize_convolutions(model: Any, source: bytes, calibration: Samples | None
     # from the last, since a DEQUANTIZE moves the operations behind it
     for layer in layers[::-1]:
         kernel, seen = kernel_of(model, layer), moments.get(layer.name)
-        bits: Literal[4, 8] = 8 if layer.depthwise or kernel.shape[2] < FEWEST else 4
+        stored: Literal[4, 8] = 8 if layer.depthwise or kernel.shape[2] < FEWEST else 4
         second = None if seen is None else seen.covariance() if layer.bias >= 0 else seen.second / seen.n
-        integers, scales = round_with_feedback(kernel, second, _LARGEST[bits])
+        integers, scales = round_with_feedback(kernel, second, 127 if stored == 8 else 2 ** (bits - 1) - 1)
         if seen is not None and layer.bias >= 0:
             change = integers * scales[..., None].astype(np.float64) - kernel
             shift = np.einsum("gok,gk->go", change, seen.mean).ravel()
             put_constant(model, layer.bias, (constant(model, layer.bias) - shift).astype(np.float32))
         ordered = integers.transpose(2, 0, 1) if layer.depthwise else integers
         axis = 3 if layer.depthwise else 0
-        store_integers(model, layer.operator.weights, ordered, scales, axis=axis, bits=bits)
-        if bits == 8:
+        store_integers(model, layer.operator.weights, ordered, scales, axis=axis, bits=stored)
+        if stored == 8:
             dequantize_first(model, layer.operator.weights)
     return tuple(entry for entry in skipped if kinds.get(entry.what) in CONVOLUTIONS)

@@ -34,11 +34,13 @@ LARGEST = 7  # symmetric int4: -7 … 7
 _REST = "int4 covers dense layers and embeddings"
 
 
-def quantize_int4(model: bytes, *, convolutions: bool = False, calibration: Samples | None = None) -> Quantized:
+def quantize_int4(
+    model: bytes, *, convolutions: bool = False, bits: int = 4, calibration: Samples | None = None
+) -> Quantized:
     """int4 weights for dense layers and embeddings; what stays float is named.
 
-    `convolutions` treats those, too, as `litert_convolutions` says; `calibration` gives {input name: [1, ...]} and
-    chooses how their weights are rounded.
+    `convolutions` treats those, too, with `bits`, as `litert_convolutions` says; `calibration` gives
+    {input name: [1, ...]} and chooses how their weights are rounded.
 
     Raises:
         BadModel: damaged, quantized already, or refused by the quantizer.
@@ -61,7 +63,7 @@ def quantize_int4(model: bytes, *, convolutions: bool = False, calibration: Samp
     result = read_model(_dense(source, dense)) if dense else parsed
     for layer in tables:
         _table(result, layer)
-    skipped = quantize_convolutions(result, source, calibration) if spatial else ()
+    skipped = quantize_convolutions(result, source, calibration, bits) if spatial else ()
     drop_unread(result)
     if dense:
         restore_names(result, parsed)

@@ -1,15 +1,14 @@
 """Few-bit weights with error feedback: the integers and scales whose outputs, not weights, are nearest.
 
-A layer computes W x, so integers Q and scales s cost (sQ - W) E[x x'] (sQ - W)'. Scales start from a search for the
-least cost of rounding to nearest; then each integer in turn takes the value that is best given all the others
-(Behdin et al., "QuantEase: Optimization-based Quantization for Language Models", 2023, arXiv:2309.01885, section 3),
-and the scale is fitted anew to the integers by least squares. No step makes the cost larger.
+A layer computes W x, so integers Q and scales s cost (sQ - W) E[x x'] (sQ - W)'. From rounding to nearest, each
+integer in turn takes the value that is best given all the others (Behdin et al., "QuantEase: Optimization-based
+Quantization for Language Models", 2023, arXiv:2309.01885, section 3), and the scale is fitted anew to the integers by least squares. No step makes the cost larger.
 """
 
 import numpy as np
 import numpy.typing as npt
 
-from compress.repair.adaround import damped, error_of
+from compress.repair.adaround import damped
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -26,15 +25,13 @@ def round_with_feedback(
     scale of least square error and rounding to nearest.
     """
     weights = kernel.astype(np.float64)
-    cost = None if second is None else damped(second)
     widest = np.maximum(np.abs(weights).max(axis=2), np.finfo(np.float32).tiny * 2**24) / largest
-    scales, least = widest, np.full(widest.shape, np.inf)
-    for shrink in _SHRINK:
-        tried = widest * shrink
-        error = _cost(_nearest(weights, tried, largest) * tried[..., None] - weights, cost)
-        scales, least = np.where(error < least, tried, scales), np.minimum(error, least)
-    integers = _nearest(weights, scales, largest)
-    if cost is not None:
+    if second is None:
+        scales = _least_square(weights, widest, largest)
+        integers = _nearest(weights, scales, largest)
+    else:
+        cost, scales = damped(second), widest
+        integers = _nearest(weights, scales, largest)
         for _ in range(_ROUNDS):
             integers = _descend(weights, integers, scales, cost, largest)
             scales = _fitted(weights, integers, scales, cost)
@@ -46,8 +43,13 @@ def _nearest(weights: Doubles, scales: Doubles, largest: int) -> Doubles:
     return np.asarray(np.clip(np.rint(weights / scales[..., None]), -largest, largest))
 
 
-def _cost(change: Doubles, second: Doubles | None) -> Doubles:
-    return np.asarray(np.square(change).sum(axis=2)) if second is None else error_of(change, second)
+def _least_square(weights: Doubles, widest: Doubles, largest: int) -> Doubles:
+    scales, least = widest, np.full(widest.shape, np.inf)
+    for shrink in _SHRINK:
+        tried = widest * shrink
+        error = np.square(_nearest(weights, tried, largest) * tried[..., None] - weights).sum(axis=2)
+        scales, least = np.where(error < least, tried, scales), np.minimum(error, least)
+    return scales
 
 
 def _descend(weights: Doubles, integers: Doubles, scales: Doubles, second: Doubles, largest: int) -> Doubles:

@@ -19,15 +19,18 @@ class Int4:
     """int4 weights in blocks of 32 for dense layers and embeddings; the rest stays float. Buys bytes, rarely time.
 
     `convolutions` (not ONNX) treats those, too; `samples` training examples then choose how weights are rounded, and 0
-    of them rounds to nearest.
+    of them rounds to nearest. With fewer `bits` convolutions are as many bytes that pack smaller.
     """
 
     name: ClassVar[str] = "quantize.int4"
     accepts: ClassVar[frozenset[Format]] = EVERY
     convolutions: bool = False
+    bits: int = 4
     samples: int = 512
 
     def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 4 or (self.bits < 4 and not self.convolutions):
+            raise BadRecipe(f"{self.name}: bits are 2 to 4, of convolutions only, not {self.bits}")
         if self.samples < 0:
             raise BadRecipe(f"{self.name}: samples must be at least 0, not {self.samples}")
 
@@ -59,4 +62,4 @@ class Int4:
         if not self.convolutions:
             return quantize_int4(model)
         samples = calibration_samples(needed(task, self.name), self.samples, seed) if self.samples else None
-        return quantize_int4(model, convolutions=True, calibration=samples)
+        return quantize_int4(model, convolutions=True, bits=self.bits, calibration=samples)

@@ -1,5 +1,6 @@
 """int4 weights on both formats: blocks and rows, dense layers and embeddings, in the runtime that runs them."""
 
+import gzip
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,9 @@ def test_a_wide_convolution_runs_on_four_bits_and_computes_what_the_file_says() 
         model.layers[-1].set_weights([kernel, bias])
         assert sqnr_db(model.predict(rows, verbose=0), got) > 30
     assert errors[1] > errors[0] + 2  # error feedback is worth decibels
+    narrow = litert_int4.quantize_int4(source, convolutions=True, bits=3, calibration=calibration).model
+    assert len(narrow) == len(made.model)
+    assert len(gzip.compress(narrow)) < len(gzip.compress(made.model))
 
 
 def _stored_convolution(model: bytes) -> tuple[Any, Any]:
