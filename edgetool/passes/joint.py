@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edge.artifact import Artifact, Format
 from edge.errors import BadModel, BadRecipe, UnknownName
 from edgetool.passes.distillation import Asked, Taught
-from edgetool.passes.learned_steps import twin, write_integer
+from edgetool.passes.learned_steps import twin
 from edgetool.passes.step import PassResult, calibration_samples, label, needed, write_keras
 from edgetool.progress import At
 from edgetool.task import Task
@@ -85,8 +85,8 @@ class Joint(Taught):
         )  # fmt: skip
         skipped = tuple(entry for one in summary.transforms for entry in one.skipped)
         if graph is not None:
-            form = self._integer_form(artifact.format)
-            written = write_integer(model, graph, artifact, workdir, label(self), form)
+            step: Any = _part(self.name, "transforms", self.transforms[-1], TRANSFORMS)
+            written = step.write(model, graph, artifact, task, workdir, label(self))
             return PassResult(written.artifact, (*skipped, *written.skipped))
         for layer in student.layers:
             layer.trainable = True  # frozen for this fit, not for those after it

@@ -67,12 +67,17 @@ class LearnedSteps:
         tune = FineTune(self.epochs, self.learning_rate, self.batch_size, seed)
         said = recover(model, task, tune, workdir / KEPT, progress)
         progress(1.0, "writing the integer model")
-        form = self.produces(artifact.format)
-        written = write_integer(model, graph, artifact, workdir, label(self), form, streaming=self.streaming)
+        written = self.write(model, graph, artifact, task, workdir, label(self))
+        return PassResult(written.artifact, (*said, *written.skipped))
+
+    def write(self, model: Any, graph: "Graph", source: Artifact, task: Task, workdir: Path, step: str) -> PassResult:
+        """The file of a trained twin in the form that the settings ask for, its one-step form checked on `val`."""
+        form = self.produces(source.format)
+        written = write_integer(model, graph, source, workdir, step, form, streaming=self.streaming)
         if self.streaming:
             (golden, _), *_ = batches(task.val, GOLDEN, np.arange(min(GOLDEN, task.val.n)))
             same_step_by_step(written.artifact.path.read_bytes(), golden)
-        return PassResult(written.artifact, (*said, *written.skipped))
+        return written
 
 
 def twin(source: Any, artifact: Artifact, examples: Iterable[Batch]) -> "tuple[Any, Graph]":
