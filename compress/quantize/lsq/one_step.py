@@ -104,8 +104,15 @@ class _Opened:
             self.graph.tensors[frame] = body.tensors[frame]
             given = self.renamed.get(sequence, sequence)
             self.graph.nodes.append(Node("reshape", (given,), frame, {"to": body.shape(frame)[1:]}))
-        for state, following in zip(loop.states, loop.following, strict=True):
+        followed = dict(zip(loop.following, loop.states, strict=True))
+        rounded = {node.output: node.inputs[0] for node in body.nodes if node.kind == "requantize"}
+        for following, state in followed.items():
             self.graph.tensors[state] = body.tensors[state]
+            whole = rounded.get(following)
+            if whole in followed and body.tensors[state].grid == body.tensors[following].grid:
+                # what another state rounds to need not be carried; both start from zero
+                self.graph.nodes.append(Node("requantize", (followed[whole],), state))
+                continue
             self.graph.inputs.append(state)
             self.states[state] = following
         for inner in body.nodes:
