@@ -5,6 +5,7 @@ python -m benchmarks.pages --check   exit 1 where a page says something else tha
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ PAGES: dict[str, tuple[str, ...] | None] = {
     "docs/peers.md": ("peers",),
 }
 _PEERS = re.compile(r"(<!-- peers (\w+) -->\n).*?(<!-- /peers -->)", re.DOTALL)
+_MACHINES = re.compile(r"(<!-- machines -->\n).*?(<!-- /machines -->)", re.DOTALL)
 _BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
 
@@ -35,6 +37,16 @@ def markdown(figures: Sequence[tuple[str, Figure]]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def machines(results: Path = RESULTS) -> str:
+    """A Markdown table: when and on which processor each program measured."""
+    rows = ["| program | measured | processor |", "|---|---|---|"]
+    for path in sorted(results.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        where = content["environment"]
+        rows.append(f"| `{path.stem}` | {content['date'][:10]} | {where['cores']} x {where['cpu']} |")
+    return "\n".join(rows) + "\n"
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
@@ -45,6 +57,7 @@ def made(page: str, results: Path = RESULTS) -> str:
     figures = [(program, figure) for program, figure in read(results) if programs is None or program in programs]
     table = markdown(figures)
     text = _BLOCK.sub(lambda match: match[1] + table + match[2], (ROOT / page).read_text(encoding="utf-8"))
+    text = _MACHINES.sub(lambda match: match[1] + machines(results) + match[2], text)
     peers = [figure for program, figure in figures if program == "peers"]
     return _PEERS.sub(lambda match: f"{match[1]}\n{page_tables(match[2], peers)}\n{match[3]}", text)
 

@@ -51,7 +51,7 @@ class Clocks:
 def environment(root: Path = ROOT) -> Environment:
     """The machine and the versions of what runs on it; packages are looked up, not imported."""
     return Environment(
-        cpu=cpu_model(root),
+        cpu=", ".join(filter(None, (cpu_model(root), int8_instructions(root)))),
         cores=len(os.sched_getaffinity(0)),
         load=os.getloadavg()[0],
         governor=_text(root / CPU / "cpu0/cpufreq/scaling_governor"),
@@ -76,6 +76,21 @@ def cpu_model(root: Path = ROOT) -> str:
     facts = {key.strip(): value.strip() for key, found, value in (line.partition(":") for line in lines) if found}
     board = (_text(root / "proc/device-tree/model") or "").rstrip("\0")
     return facts.get("model name") or facts.get("Model") or board or facts.get("Hardware") or platform.machine()
+
+
+def int8_instructions(root: Path = ROOT) -> str | None:
+    """The instructions that int8 kernels are fast by, or that there are none; None where the kernel lists none at all.
+
+    A figure of int8 against float32 is of a kind of processor: VNNI (x86), SDOT and I8MM (Arm).
+    """
+    text = _text(root / "proc/cpuinfo") or ""
+    listed = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    if listed is None:
+        return None
+    flags = set(listed[1].split())
+    known = {"avx512_vnni": "VNNI", "avx_vnni": "VNNI", "asimddp": "SDOT", "i8mm": "I8MM"}
+    found = [name for flag, name in known.items() if flag in flags]
+    return " and ".join(dict.fromkeys(found)) or "no int8 dot product"
 
 
 def nvidia_driver(root: Path = ROOT) -> str | None:

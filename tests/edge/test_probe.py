@@ -115,3 +115,17 @@ def test_busy_seconds_count_what_this_process_burns(tmp_path):
     while time.process_time() < end:
         pass
     assert probe.busy_seconds() - before >= 0.15
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ("flags\t\t: fpu avx2 avx512_vnni", "VNNI"),
+        ("flags\t\t: fpu avx2", "no int8 dot product"),
+        ("Features\t: fp asimd asimddp i8mm", "SDOT and I8MM"),
+        ("model name\t: x", None),
+    ],
+)
+def test_what_int8_kernels_are_fast_by(tmp_path, listed, said):
+    root = machine(tmp_path, {"proc/cpuinfo": f"processor\t: 0\n{listed}\n"})
+    assert probe.int8_instructions(root) == said
