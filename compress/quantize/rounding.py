@@ -2,7 +2,9 @@
 
 A layer computes W x, so integers Q and scales s cost (sQ - W) E[x x'] (sQ - W)'. From rounding to nearest, each
 integer in turn takes the value that is best given all the others (Behdin et al., "QuantEase: Optimization-based
-Quantization for Language Models", 2023, arXiv:2309.01885, section 3), and the scale is fitted anew to the integers by least squares. No step makes the cost larger.
+Quantization for Language Models", 2023, arXiv:2309.01885, section 3), and the scale is fitted anew to the integers by
+least squares. No step makes the cost larger. Below four bits the first scale is not that of the largest weight, but the
+one of least square error, which clips.
 """
 
 import numpy as np
@@ -14,6 +16,7 @@ Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 _SHRINK = np.linspace(1.0, 0.4, 25)  # a scale may clip the largest weights: so much of it is tried
 _ROUNDS, _SWEEPS = 3, 4
+FOUR_BITS = 7
 
 
 def round_with_feedback(
@@ -26,12 +29,11 @@ def round_with_feedback(
     """
     weights = kernel.astype(np.float64)
     widest = np.maximum(np.abs(weights).max(axis=2), np.finfo(np.float32).tiny * 2**24) / largest
-    if second is None:
-        scales = _least_square(weights, widest, largest)
-        integers = _nearest(weights, scales, largest)
-    else:
-        cost, scales = damped(second), widest
-        integers = _nearest(weights, scales, largest)
+    clips = second is None or largest < FOUR_BITS
+    scales = _least_square(weights, widest, largest) if clips else widest
+    integers = _nearest(weights, scales, largest)
+    if second is not None:
+        cost = damped(second)
         for _ in range(_ROUNDS):
             integers = _descend(weights, integers, scales, cost, largest)
             scales = _fitted(weights, integers, scales, cost)
