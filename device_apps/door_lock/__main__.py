@@ -111,14 +111,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _open(options: argparse.Namespace) -> "tuple[State, Policy]":
     from device_apps.door_lock.policy import read_policy
-    from device_apps.door_lock.state import open_state
+
+    state = _state(options)
+    return state, read_policy(getattr(options, "config", None) or state.policy)
+
+
+def _state(options: argparse.Namespace) -> "State":
+    """The state that `init` made; nothing is made here."""
+    from device_apps.door_lock.state import SETTINGS, open_state
     from edge.errors import BadInput
 
-    state = open_state(options.state)
-    path = getattr(options, "config", None) or state.policy
-    if not path.exists():
-        raise BadInput(f"there are no settings at {path}", "`init` writes them")
-    return state, read_policy(path)
+    folder = options.state.expanduser()
+    if not (folder / SETTINGS).exists():
+        raise BadInput(f"there is no lock at {folder}: it has no {SETTINGS}", "`init` makes one")
+    return open_state(folder)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -243,9 +249,8 @@ def _pin(options: argparse.Namespace) -> None:
 def _audit(options: argparse.Namespace) -> None:
     from device_apps.audit import read
     from device_apps.door_lock.commands import verify_audit
-    from device_apps.door_lock.state import open_state
 
-    state = open_state(options.state)
+    state = _state(options)
     if options.action == "show":
         for line in read(state.audit):
             _print(json.dumps({key: value for key, value in line.items() if key != "mac"}, ensure_ascii=False))

@@ -49,13 +49,21 @@ class EgressPressed:
 
 
 @dataclass(frozen=True)
+class Reported:
+    """A part outside the lock (a broker's client, a button) says what is wrong with it; None: nothing any more."""
+
+    source: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
 class Reset:
     """Start over: what was seen and entered so far counts no more."""
 
     reason: str
 
 
-Request = PinEntered | EgressPressed | Reset | Finding
+Request = PinEntered | EgressPressed | Reported | Reset | Finding
 Checks = Mapping[str, Callable[[float], str | None]]
 
 
@@ -123,6 +131,8 @@ class DoorLock:
             self._enter(request)
         elif isinstance(request, EgressPressed):
             self._open(Verdict(True, None, ("egress",)), {"via": request.via}, must_record=False)
+        elif isinstance(request, Reported):
+            self._fault(request.source, request.reason)
         else:
             self._forget()
             self._record("reset", {"reason": request.reason})

@@ -5,6 +5,7 @@ seen); the age of the newest frame is what tells, not the thread.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -105,7 +106,7 @@ class Camera:
 
     def _drain(self, source: Source) -> None:
         """Read until the source ends or fails."""
-        due = self._clock.monotonic()
+        due = time.monotonic()  # how fast a file is played is no matter of the clock that decides
         while not self._stopping.is_set():
             try:
                 picture = source.read()
@@ -124,8 +125,8 @@ class Camera:
                 self._state = "streaming"
                 self._condition.notify_all()
             if source.interval_s:
-                due = max(due + source.interval_s, self._clock.monotonic())
-                self._stopping.wait(due - self._clock.monotonic())
+                due = max(due + source.interval_s, time.monotonic())
+                self._stopping.wait(due - time.monotonic())
 
     def _lose(self, reason: str) -> None:
         with self._condition:

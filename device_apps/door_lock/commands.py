@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +36,25 @@ def initialise(state: State, files: dict[str, Path], *, replace: bool) -> Policy
     if state.policy.exists() and not replace:
         raise BadInput(f"{state.policy} exists", "--replace writes it anew; the people stay")
     folder = state.folder / "models"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    named: dict[str, ModelFile] = {}
-    for part, path in files.items():
+    for path in files.values():
         if not path.is_file():
             raise BadModel(f"no model file at {path}")
-        name = part + path.suffix.lower()
-        write_whole(folder / name, path.read_bytes())
-        named[part] = ModelFile(name, sha256_of(folder / name))
-    policy = Policy(Models(named["detector"], named["liveness"], named["embedder"]))
-    open_vision(policy, folder).close()
+    hashes = {part: sha256_of(path) for part, path in files.items()}
+    given = {part: ModelFile(str(path.resolve()), hashes[part]) for part, path in files.items()}
+    open_vision(Policy(_models(given)), folder).close()  # before anything that is there is written over
+    folder.mkdir(mode=0o700, exist_ok=True)
+    named = {part: ModelFile(part + path.suffix.lower(), hashes[part]) for part, path in files.items()}
+    for part, path in files.items():
+        write_whole(folder / named[part].file, path.read_bytes())
+    policy = Policy(_models(named))
     lines = ["[models]", *(f'{part} = {{ file = "{m.file}", sha256 = "{m.sha256}" }}' for part, m in named.items())]
     lines += ["", "[access]", "face_alone = false  # a face needs its PIN: what fools a plain camera fools no PIN"]
     write_whole(state.policy, ("\n".join(lines) + "\n").encode())
     return policy
+
+
+def _models(files: Mapping[str, ModelFile]) -> Models:
+    return Models(files["detector"], files["liveness"], files["embedder"])
 
 
 def calibrated(state: State, policy: Policy, faces: Path, fmr: float, progress: Callable[[str], None]) -> Calibration:

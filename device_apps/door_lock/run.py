@@ -10,7 +10,7 @@ from pathlib import Path
 
 from device_apps.clock import Clock
 from device_apps.door_lock.actuator import open_actuator
-from device_apps.door_lock.app import DoorLock, EgressPressed, PinEntered
+from device_apps.door_lock.app import DoorLock, EgressPressed, PinEntered, Reported
 from device_apps.door_lock.camera import Camera, Frame
 from device_apps.door_lock.finding import Finding
 from device_apps.door_lock.people import Refused
@@ -150,5 +150,5 @@ def _egress_button(pin: int | None, lock: DoorLock) -> _Button | None:
     try:
         return _Button(pin, lock)
     except Exception as error:  # noqa: BLE001  # gpiozero's errors and the library's below it share no class
-        lock.faults.set("egress button", f"the egress button on GPIO {pin} cannot be opened: {error}")
+        lock.submit(Reported("egress button", f"the egress button on GPIO {pin} cannot be opened: {error}"))
         return None

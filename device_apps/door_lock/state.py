@@ -15,7 +15,7 @@ from device_apps.sealed_store import SealedStore
 from device_apps.store_key import StoreKey, store_key
 from edge.errors import EdgetoolError, EnvironmentFailed
 
-DEFAULT = Path("~/.local/state/edgetool/door-lock")
+SETTINGS = "door-lock.toml"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class State:
     @property
     def policy(self) -> Path:
         """The settings."""
-        return self.folder / "door-lock.toml"
+        return self.folder / SETTINGS
 
     @property
     def calibration(self) -> Path:

@@ -9,6 +9,8 @@ import typer
 
 from edge import __version__
 from edge.errors import EdgetoolError, from_system
+from edgetool.cli.apps import FORWARD, door_lock
+from edgetool.cli.apps import run as run_app
 from edgetool.cli.bench import bench
 from edgetool.cli.compress import compress
 from edgetool.cli.inspect import inspect
@@ -30,6 +32,8 @@ app = typer.Typer(
 )
 for command in (compress, inspect, convert, evaluate, bench, passes, targets, delegates, report, serve):
     app.command()(command)
+app.command("run", context_settings=FORWARD)(run_app)
+app.command("door-lock", context_settings=FORWARD)(door_lock)
 
 
 def _version(asked: bool) -> None:
