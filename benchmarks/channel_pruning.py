@@ -8,15 +8,16 @@ Models: the reference depthwise CNN of recipes/, and a ResNet-8 that is trained 
 is then folded as the reference's is. For every seed the same fit (same batches, same learning rate, as many epochs,
 the original as teacher) goes over three models: the pruned one; `control`, the original, so that more training is not
 sold as compression; and `anew`, the pruned one's shape from fresh weights, with batch normalization, without which it
-would not learn in that time. The augmented images of an epoch are the same for all seeds, so that the teacher runs over
-them once. Accuracy is on the 10,000 test images; time is one thread of LiteRT, all files of a model in one race. Every
-fit is kept below out/channel_pruning, so that a run that was interrupted goes on.
+would not learn in that time. A fit is cycles of two epochs (Loshchilov and Hutter, "SGDR", 2017), each of which is
+kept below out/channel_pruning, so that a run goes on and a fit can be made longer; all see the same two augmented
+versions of the images, over which the teacher ran once. Accuracy is on the 10,000 test images; time is one thread of
+LiteRT, all files of a model in one race.
 """
 
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 OUT = REPOSITORY / "out" / "channel_pruning"
 SPEEDUP = {"dscnn": 1.45, "resnet8": 1.6}
 MAX_DROP = 0.01
+SEEDS = 3
 MACS = 0.5
-EPOCHS, SOURCE_EPOCHS = 2, 3
+EPOCHS, SOURCE_EPOCHS = 2, 3  # of a cycle of a fit, and of the ResNet-8 before
+CYCLES = 2
 BATCH = 128
 SOURCE_RATE, LEARNING_RATE = 3e-3, 2e-3
 TEMPERATURE, LABEL_WEIGHT = 4.0, 0.3  # as distill.logits has them by itself
@@ -62,8 +65,8 @@ class Data:
             chosen = order[start : start + BATCH]
             yield {"image": augment(self.train[chosen], rng)}, self.train_labels[chosen]
 
-    def version(self, epoch: int) -> Images:
-        """All images as a fit sees them in an epoch, whatever its seed."""
+    def seen_in(self, epoch: int) -> Images:
+        """All images as every fit sees them in an epoch of a cycle, whatever its seed."""
         from recipes.train_fashion_mnist import augment
 
         rng = np.random.default_rng((len(self.train), epoch))
@@ -71,14 +74,14 @@ class Data:
         return np.concatenate([augment(part, rng) for part in parts])
 
     def lessons(self, taught: list[Outputs], seed: int, epoch: int) -> Iterator[tuple[dict[str, Images], Labels]]:
-        """Batches of one epoch with what the teacher says about each image."""
+        """Batches of one epoch, counted over all cycles, with what the teacher says about each image."""
         from compress.distill.logits import TARGET
 
-        images = self.version(epoch)
+        images, said = self.seen_in(epoch % len(taught)), taught[epoch % len(taught)]
         order = np.random.default_rng((seed, epoch)).permutation(len(images))
         for start in range(0, len(order) - BATCH + 1, BATCH):
             chosen = order[start : start + BATCH]
-            yield {"image": images[chosen], TARGET: taught[epoch][chosen]}, self.train_labels[chosen]
+            yield {"image": images[chosen], TARGET: said[chosen]}, self.train_labels[chosen]
 
     def ranked_on(self, seed: int) -> Iterator[tuple[dict[str, Images], Labels]]:
         """The examples of the importance, as they are."""
@@ -108,30 +111,11 @@ def load() -> Data:
     return Data(scaled[rest], y_train[rest].astype(np.int64), tests, y_test.astype(np.int64))
 
 
-def resnet8() -> Any:
-    """ResNet-8 of MLPerf Tiny (Banbury et al., 2021, arXiv:2106.07597), for [N, 28, 28, 1]."""
-    import keras
-
-    layers = keras.layers
-
-    def convolved(x: Any, filters: int, stride: int, name: str, size: int = 3) -> Any:
-        x = layers.Conv2D(filters, size, strides=stride, padding="same", use_bias=False, name=name)(x)
-        return layers.BatchNormalization(name=f"{name}_norm")(x)
-
-    image = keras.Input((28, 28, 1), name="image")
-    x = layers.ReLU()(convolved(image, 16, 1, "stem"))
-    for i, (filters, stride) in enumerate(((16, 1), (32, 2), (64, 2)), start=1):
-        y = layers.ReLU()(convolved(x, filters, stride, f"stack{i}_first"))
-        y = convolved(y, filters, 1, f"stack{i}_second")
-        x = x if stride == 1 else convolved(x, filters, stride, f"stack{i}_shortcut", size=1)
-        x = layers.ReLU()(layers.Add()([x, y]))
-    x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(image, layers.Dense(10, activation="softmax", name="probabilities")(x), name="resnet8")
-
-
 def source(name: str, data: Data, epochs: int, folder: Path) -> Any:
     """The trained model that is pruned; `epochs` are those of the ResNet-8."""
     import keras
+
+    from benchmarks.resnet8 import folded, resnet8
 
     if name == "dscnn":
         return keras.models.load_model(REPOSITORY / "recipes" / "models" / "fashion_mnist.keras")
@@ -139,43 +123,15 @@ def source(name: str, data: Data, epochs: int, folder: Path) -> Any:
     return folded(fitted(resnet8(), data, epochs, 0, folder / f"source-{epochs}.keras"))
 
 
-def folded(model: Any) -> Any:
-    """The same function without batch normalization: kernel * g and beta - mean * g, g = gamma / sqrt(var + epsilon).
-
-    Every convolution of `model` is without bias, and its normalization is named after it.
-    """
-    import keras
-
-    layers = keras.layers
-
-    def clone(layer: Any) -> Any:
-        biased = {"use_bias": True} if isinstance(layer, layers.Conv2D) else {}
-        return type(layer).from_config(layer.get_config() | biased)
-
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        return args[0] if isinstance(layer, layers.BatchNormalization) else layer(*args, **kwargs)
-
-    made = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    for layer in made.layers:
-        weights = model.get_layer(layer.name).get_weights()
-        if isinstance(layer, layers.Conv2D):
-            norm = model.get_layer(f"{layer.name}_norm")
-            gamma, beta, mean, variance = norm.get_weights()
-            gain = gamma / np.sqrt(variance + norm.epsilon)
-            weights = [weights[0] * gain, beta - mean * gain]
-        layer.set_weights(weights)
-    return made
-
-
-def taught(teacher: Any, data: Data, epochs: int, folder: Path) -> list[Outputs]:
-    """What the teacher says about the images of each epoch, [n, 10] softened, or what an earlier run kept of it."""
+def taught(teacher: Any, data: Data, folder: Path) -> list[Outputs]:
+    """What the teacher says about the images of each epoch of a cycle, [n, 10] softened; kept for later runs."""
     from compress.distill.logits import logits_of, soft_labels
 
     said = []
-    for epoch in range(epochs):
+    for epoch in range(EPOCHS):
         kept = folder / f"taught-{len(data.train)}-{epoch}.npy"
         if not kept.is_file():
-            outputs = np.asarray(teacher.predict(data.version(epoch), batch_size=500, verbose=0))
+            outputs = np.asarray(teacher.predict(data.seen_in(epoch), batch_size=500, verbose=0))
             soft = soft_labels([logits_of(outputs, "classes")], "classes", TEMPERATURE).astype(np.float32)
             kept.parent.mkdir(parents=True, exist_ok=True)
             beside = kept.with_suffix(".part")
@@ -186,8 +142,13 @@ def taught(teacher: Any, data: Data, epochs: int, folder: Path) -> list[Outputs]
     return said
 
 
-def fitted(model: Any, data: Data, epochs: int, seed: int, kept: Path, soft: list[Outputs] | None = None) -> Any:
-    """`model` after the fit, or what an earlier run kept of it; from the labels alone where no teacher speaks."""
+def fitted(
+    model: Any, data: Data, epochs: int, seed: int, kept: Path, soft: list[Outputs] | None = None, first: int = 0
+) -> Any:
+    """`model` after `epochs`, or what an earlier run kept of it; from the labels alone where no teacher speaks.
+
+    `first` epochs were before.
+    """
     import keras
 
     from compress.distill.logits import LogitsObjective
@@ -200,9 +161,12 @@ def fitted(model: Any, data: Data, epochs: int, seed: int, kept: Path, soft: lis
         if done % 100 == 0 or done == total:
             print(f"{kept.stem}: step {done} of {total}, loss {loss:.3f}", file=sys.stderr, flush=True)
 
+    def batches(epoch: int) -> Iterator[tuple[dict[str, Images], Labels]]:
+        return data.epoch(seed, epoch) if soft is None else data.lessons(soft, seed, first + epoch)
+
     fine_tune(
         model,
-        lambda epoch: data.epoch(seed, epoch) if soft is None else data.lessons(soft, seed, epoch),
+        batches,
         len(data.train) // BATCH,
         "crossentropy",
         (),
@@ -217,31 +181,39 @@ def fitted(model: Any, data: Data, epochs: int, seed: int, kept: Path, soft: lis
     return model
 
 
-def one_seed(original: Any, data: Data, epochs: int, seed: int, folder: Path) -> Fitted:
+def in_cycles(model: Any, data: Data, cycles: int, seed: int, kept: Path, soft: list[Outputs]) -> Any:
+    """`model` after the fit that all kinds of a seed go through; every cycle is kept as `kept`-<cycle>.keras."""
+    for cycle in range(cycles):
+        beside = kept.with_name(f"{kept.name}-{cycle}.keras")
+        model = fitted(model, data, EPOCHS, seed, beside, soft, cycle * EPOCHS)
+    return model
+
+
+def one_seed(original: Any, data: Data, cycles: int, seed: int, folder: Path) -> Fitted:
     """Prune and fit; and the same fit of the original and of the pruned shape from fresh weights."""
     import keras
 
     from convert.cost import count_keras
 
-    fit = candidate(original, data, epochs, seed, folder)
+    fit = candidate(original, data, cycles, seed, folder)
     begun = pruned(original, data, seed, folder / f"begun-{seed}.keras")
     keras.utils.set_random_seed(seed)
     control = keras.models.clone_model(original)
     control.set_weights(original.get_weights())
-    soft = taught(original, data, epochs, folder)
+    soft = taught(original, data, folder)
     models = {"pruned": fit} | {
-        kind: fitted(model, data, epochs, seed, folder / f"{kind}-{epochs}-{seed}.keras", soft)
+        kind: in_cycles(model, data, cycles, seed, folder / f"{kind}-{seed}", soft)
         for kind, model in {"anew": normalised(begun), "control": control}.items()
     }
     macs = [count_keras(model)[1] or 0 for model in (original, begun)]
     return Fitted(models, {kind: outputs(model, data) for kind, model in models.items()}, (macs[0], macs[1]))
 
 
-def candidate(original: Any, data: Data, epochs: int, seed: int, folder: Path) -> Any:
+def candidate(original: Any, data: Data, cycles: int, seed: int, folder: Path) -> Any:
     """The pruned model of one seed, fitted."""
-    soft = taught(original, data, epochs, folder)
+    soft = taught(original, data, folder)
     begun = pruned(original, data, seed, folder / f"begun-{seed}.keras")
-    return fitted(begun, data, epochs, seed, folder / f"pruned-{epochs}-{seed}.keras", soft)
+    return in_cycles(begun, data, cycles, seed, folder / f"pruned-{seed}", soft)
 
 
 def pruned(original: Any, data: Data, seed: int, kept: Path) -> Any:
@@ -287,7 +259,10 @@ def accuracy_figures(name: str, before: Outputs, seeds: list[Fitted], data: Data
 
     accuracy, labels = metric("accuracy"), data.test_labels
     value, ci95 = interval(accuracy, before, labels)
-    figures = [Figure(f"{name}.accuracy.original", "reported", 100 * value, "%", _percent(ci95), met=True)]
+    figures = [
+        Figure(f"{name}.seeds", f">= {SEEDS}", len(seeds), "", None, len(seeds) >= SEEDS),
+        Figure(f"{name}.accuracy.original", "reported", 100 * value, "%", _percent(ci95), met=True),
+    ]
     for seed, found in enumerate(seeds):
         for kind, made in found.outputs.items():
             value, ci95 = interval(accuracy, made, labels)
@@ -359,19 +334,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slice", action="store_true", help="a few steps of one seed, for CI; writes nothing")
     parser.add_argument("--models", nargs="+", choices=sorted(SPEEDUP), default=sorted(SPEEDUP))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of every fit")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--cycles", type=int, default=CYCLES, help=f"of every fit, {EPOCHS} epochs each")
     parser.add_argument("--source-epochs", type=int, default=SOURCE_EPOCHS, help="of the ResNet-8 before")
     options = parser.parse_args()
-    data, seeds, epochs, folder, launches = load(), options.seeds, options.epochs, OUT, 8
+    data, seeds, cycles, folder, launches = load(), options.seeds, options.cycles, OUT, 8
     if options.slice:
         few = slice(0, 10 * BATCH)
         data = Data(data.train[few], data.train_labels[few], data.test[:1000], data.test_labels[:1000])
-        seeds, epochs, folder = 1, 1, OUT / "slice"
+        seeds, cycles, folder = 1, 1, OUT / "slice"
     figures: list[Figure] = []
     for name in ["dscnn"] if options.slice else options.models:
         original = source(name, data, options.source_epochs, folder / name)
-        fits = [one_seed(original, data, epochs, seed, folder / name) for seed in range(seeds)]
+        fits = [one_seed(original, data, cycles, seed, folder / name) for seed in range(seeds)]
         found = accuracy_figures(name, outputs(original, data), fits, data)
         found += speed_figures(name, original, fits, folder / name, launches)
         print(table([("channel_pruning", figure) for figure in found]), flush=True)
@@ -387,12 +362,34 @@ def main() -> int:
 
 def _save(figures: list[Figure]) -> None:
     """Write these figures and keep those of the models that this run leaves out."""
+    goals = {
+        name: {"speedup": (f">= {goal}", "x"), "drop_upper95": ("<= 1", "points")} for name, goal in SPEEDUP.items()
+    }
+    command = shlex.join(["python", "-m", "benchmarks.channel_pruning", *sys.argv[1:]])
+    write("channel_pruning", command, with_others("channel_pruning", figures, goals))
+
+
+def with_others(
+    program: str,
+    figures: list[Figure],
+    goals: Mapping[str, Mapping[str, tuple[str, str]]],
+    results: Path = RESULTS,
+) -> list[Figure]:
+    """These figures, before them those of the other models as they were, and after them what no run measured.
+
+    `goals` are (goal, unit) by model and figure.
+    """
     models = {figure.name.partition(".")[0] for figure in figures}
-    kept = [figure for program, figure in read(RESULTS) if program == "channel_pruning"]
+    kept = [figure for of, figure in read(results) if of == program and figure.value is not None]
     others = [figure for figure in kept if figure.name.partition(".")[0] not in models]
-    write(
-        "channel_pruning", shlex.join(["python", "-m", "benchmarks.channel_pruning", *sys.argv[1:]]), others + figures
-    )
+    known = models | {figure.name.partition(".")[0] for figure in others}
+    missing = [
+        Figure(f"{name}.{figure}", goal, None, unit, None, met=False)
+        for name in goals
+        if name not in known
+        for figure, (goal, unit) in goals[name].items()
+    ]
+    return [*others, *figures, *missing]
 
 
 if __name__ == "__main__":
