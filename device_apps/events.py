@@ -1,6 +1,9 @@
 """What an app tells whoever listens: one plain record each, to a file, a page, a broker or a test."""
 
+import contextlib
 import json
+import queue
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -43,8 +46,49 @@ class JsonLines:
             self._stream.flush()
 
 
+class Background:
+    """A listener that hands events to another one in a thread of its own: that may be slow, or hang.
+
+    Where it is so slow that `limit` events wait, further ones are counted in `lost` and left out. A listener that fails
+    gets no more events; `failure` says why.
+    """
+
+    def __init__(self, listener: Listener, limit: int = 1000) -> None:
+        self._listener = listener
+        self._waiting: queue.Queue[Event | None] = queue.Queue(limit)
+        self.lost = 0
+        self.failure: str | None = None
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        """Take one event; returns at once."""
+        try:
+            self._waiting.put_nowait(event)
+        except queue.Full:
+            self.lost += 1
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Wait a moment for what is still to be told; one that hangs is left behind."""
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (event := self._waiting.get()) is not None:
+            if self.failure is not None:
+                continue
+            try:
+                self._listener(event)
+            except Exception as error:  # noqa: BLE001  # whatever a listener does, the app goes on
+                self.failure = f"{type(error).__name__}: {error}"
+
+
 class Events:
-    """Hands each event to every listener. One that fails is dropped and named; it never costs the app anything else."""
+    """Hands each event to every listener, which has to return at once (`Background` makes any listener one that does).
+
+    One that fails is dropped and named; it never costs the app anything else.
+    """
 
     def __init__(self, listeners: tuple[Listener, ...] = ()) -> None:
         self._listeners = list(listeners)

@@ -19,7 +19,7 @@ from device_apps.door_lock.recogniser import Recogniser
 from device_apps.door_lock.source import open_source, shown
 from device_apps.door_lock.state import OnlyOne, State
 from device_apps.door_lock.watcher import Watcher
-from device_apps.events import Event, Events, Listener
+from device_apps.events import Background, Event, Events, Listener
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
     only = OnlyOne(state)
     if not told.camera.startswith(("rtsp", "http", "tcp", "udp", "/dev/")) and not told.camera.isdigit():
         open_source(told.camera, policy.camera.fps).close()  # a wrong name is said at once
-    events = Events(listeners)
+    told_to = [Background(listener) for listener in listeners]
+    events = Events(tuple(told_to))
 
     def tell(kind: str, **fields: object) -> None:
         events.tell(Event(kind, clock.wall(), fields))
@@ -101,6 +102,8 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
         if button is not None:
             button.close()
         only.release()
+        for listener in told_to:
+            listener.close()
 
 
 class _Outstanding:

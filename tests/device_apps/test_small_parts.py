@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 import pytest
 
 from device_apps.clock import ClockWatch, FakeClock, SystemClock
-from device_apps.events import Event, Events, JsonLines
+from device_apps.events import Background, Event, Events, JsonLines
 from device_apps.faults import Faults
 from device_apps.toml_settings import read_settings
 from edge.errors import BadRecipe, UnknownName
@@ -49,6 +50,38 @@ def test_events_are_lines_of_json_and_a_failing_listener_is_dropped() -> None:
     assert [json.loads(line) for line in out.getvalue().splitlines()] == [
         {"at": 1700000000.123, "event": "unlock", "person": "Änn"}
     ]
+
+
+def test_a_listener_that_hangs_costs_nothing_but_its_events() -> None:
+    hangs, heard = threading.Event(), []
+
+    def listener(event: Event) -> None:
+        heard.append(event.kind)
+        hangs.wait(20)
+
+    background = Background(listener, limit=3)
+    for number in range(10):
+        background(Event(str(number), 0.0))
+    assert background.lost >= 6
+    hangs.set()
+    background.close(10)
+    assert heard[0] == "0"
+    assert len(heard) + background.lost == 10
+
+
+def test_a_listener_that_fails_in_the_background_is_named() -> None:
+    heard = []
+
+    def listener(event: Event) -> None:
+        heard.append(event.kind)
+        raise OSError("the pipe is closed")
+
+    background = Background(listener)
+    background(Event("first", 0.0))
+    background(Event("second", 0.0))
+    background.close(10)
+    assert heard == ["first"]
+    assert background.failure == "OSError: the pipe is closed"
 
 
 def test_faults_say_when_they_begin_and_end() -> None:
