@@ -90,7 +90,6 @@ def noise(activation: str, *, measured: bool) -> dict[str, float]:
 def apart(model: Any, inputs: Mapping[str, Any]) -> dict[str, float]:
     """A fake-quantized model and its integer file, on inputs [n, ...]: end to end, and each layer alone."""
     from compress.quantize.layer_difference import layer_differences, layer_outputs
-    from convert.flatbuffer import read_flatbuffer
     from convert.to_litert import to_litert
 
     tflite = to_litert(model, "dynamic", None)
@@ -98,11 +97,9 @@ def apart(model: Any, inputs: Mapping[str, Any]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(tflite)
-        graph = read_flatbuffer(path).subgraphs[0]
         got = answers(path, inputs)
     (name,) = inputs
-    tensor = graph.tensors[graph.inputs[0]].name.decode()
-    found = layer_differences(tflite, layer_outputs(model, golden), {tensor: golden[name]})
+    found = layer_differences(tflite, layer_outputs(model, golden), [golden[name]])
     for one in found:
         print("   ", one, flush=True)
     fake = layer_outputs(model, inputs)[model.layers[-1].name].reshape(got.shape)

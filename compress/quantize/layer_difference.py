@@ -57,11 +57,11 @@ def layer_outputs(model: Any, inputs: Mapping[str, Values]) -> dict[str, Values]
 
 
 def layer_differences(
-    tflite: bytes, layers: Mapping[str, Values], inputs: Mapping[str, Values]
+    tflite: bytes, layers: Mapping[str, Values], inputs: Sequence[Values]
 ) -> tuple[LayerDifference, ...]:
     """Every integer layer of a file that can be told from the values `layers` [n, ...] of a model on `inputs` [n, ...].
 
-    `inputs` are by the names of the file's tensors. Layers that the file computes within another are left out.
+    `inputs` are in the order of the file's. Layers that the file computes within another are left out.
     """
     model = read_model(tflite)
     graph = model.subgraphs[0]
@@ -152,7 +152,7 @@ def _run(data: bytes, inputs: Sequence[Values]) -> Values:
     return np.concatenate([np.atleast_1d(one) for one in made])
 
 
-def _all_tensors(tflite: bytes, inputs: Mapping[str, Values]) -> dict[int, Values]:
+def _all_tensors(tflite: bytes, inputs: Sequence[Values]) -> dict[int, Values]:
     """What every tensor that is computed holds for stacked inputs: [n, ...] by index."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -165,12 +165,12 @@ def _all_tensors(tflite: bytes, inputs: Mapping[str, Values]) -> dict[int, Value
     )
     interpreter.allocate_tensors()
     graph = read_model(tflite).subgraphs[0]
-    places = {graph.tensors[i].name.decode(): int(i) for i in graph.inputs}
-    computed = [*places.values(), *(int(i) for op in graph.operators for i in op.outputs)]
+    places = [int(i) for i in graph.inputs]
+    computed = [*places, *(int(i) for op in graph.operators for i in op.outputs)]
     made: dict[int, list[Values]] = {i: [] for i in computed}
-    for row in range(len(next(iter(inputs.values())))):
-        for name, place in places.items():
-            interpreter.set_tensor(place, inputs[name][row : row + 1])
+    for row in range(len(inputs[0])):
+        for place, values in zip(places, inputs, strict=True):
+            interpreter.set_tensor(place, values[row : row + 1])
         interpreter.invoke()
         for i, rows in made.items():
             rows.append(interpreter.get_tensor(i))

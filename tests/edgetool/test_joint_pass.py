@@ -44,10 +44,11 @@ def test_pruning_and_distillation_in_one_fit(source, task, tmp_path):
     assert any("biases" in entry.what for entry in result.skipped)
 
 
-def test_pruning_int8_and_distillation_in_one_fit(source, task, tmp_path):
-    transforms = [PRUNE, {"name": "quantize.lsq", "samples": 64}]
+@pytest.mark.parametrize("form", ["tflite", "onnx"])
+def test_pruning_int8_and_distillation_in_one_fit(source, task, tmp_path, form):
+    transforms = [PRUNE, {"name": "quantize.lsq", "samples": 64, "format": form}]
     step, result = run({"transforms": transforms, "losses": [LOGITS]}, source, task, tmp_path)
-    assert step.produces("keras") == result.artifact.format == "tflite"
+    assert step.produces("keras") == result.artifact.format == form
     inputs, labels = task.val.take(np.arange(task.val.n))
     said = next(iter(run_on(result.artifact, inputs).values()))
     assert task.metric.value(said, labels) > 0.85
