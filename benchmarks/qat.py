@@ -124,13 +124,14 @@ def apart(model: Any, inputs: Mapping[str, Any]) -> dict[str, float]:
 
 
 def answers(path: Path, inputs: Mapping[str, Any]) -> Any:
-    """What a .tflite of one output gives: [n, ...]."""
-    from convert.load import describe
-    from edgetool.judge import run_on
+    """What a .tflite of one input and one output gives, example by example: [n, ...]."""
+    from edge.engines import open_engine
 
-    file = describe(path)
-    (values,) = inputs.values()
-    return run_on(file, {file.inputs[0].name: values})[file.outputs[0].name]
+    engine = open_engine(path, "tflite")
+    (values,), (fed,), (given,) = inputs.values(), engine.inputs, engine.outputs
+    made = np.concatenate([engine.run({fed.name: one[None]})[given.name] for one in values])
+    engine.close()
+    return made
 
 
 def output_step(tflite: bytes) -> float:
