@@ -170,14 +170,14 @@ def task_of(clips: Clips, speaker: int, versions: int = VERSIONS) -> Any:
     return Task("spoken digits", made["train"], made["val"], made["test"], metric("accuracy"), steps, labels)
 
 
-def train(kind: str, units: int, task: Any, epochs: int, folder: Path) -> None:
+def train(kind: str, task: Any, folder: Path) -> None:
     """A model from fresh weights: float.keras and float32.tflite."""
     from compress.training import FineTune
     from convert.to_litert import to_litert
     from edgetool.passes.recovery import recover
 
-    model = build(kind, units)
-    recover(model, task, FineTune(epochs, LEARNING_RATE, BATCH, 0), folder / "fit", QUIET)
+    model = build(kind, UNITS[kind])
+    recover(model, task, FineTune(EPOCHS, LEARNING_RATE, BATCH, 0), folder / "fit", QUIET)
     model.save(folder / "float.keras")
     (folder / "float32.tflite").write_bytes(to_litert(model, "float32", None))
 
@@ -200,7 +200,7 @@ def fold(clips: Clips, kind: str, speaker: int, folder: Path) -> Fold:
     task = task_of(clips, speaker)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "float32.tflite").is_file():
-        train(kind, UNITS[kind], task, EPOCHS, folder)
+        train(kind, task, folder)
     told = folder / "int8.txt"
     if not told.is_file():
         told.write_text("\n".join(quantize(task_of(clips, speaker, QUANTIZED_VERSIONS), folder)), encoding="utf-8")
@@ -365,19 +365,22 @@ def main() -> int:
 
 
 def _slice() -> int:
+    """Quantize a model from fresh weights, and run it on clips; what it knows is not looked at."""
+    from convert.to_litert import to_litert
+
     with tempfile.TemporaryDirectory() as kept:
         folder = Path(kept)
         task = task_of(load(folder, 1, takes=8), speaker=0)
-        train("gru", 32, task, 1, folder)
+        model = build("gru", 32)
+        model.save(folder / "float.keras")
+        (folder / "float32.tflite").write_bytes(to_litert(model, "float32", None))
         quantize(task, folder)
-        float32, int8 = (
-            outputs_of(folder / f"{name}.tflite", task.test, folder / f"{name}.npy") for name in ("float32", "int8")
-        )
+        sums = outputs_of(folder / "int8.tflite", task.test, folder / "int8.npy").sum(axis=1)
         *told, foreign = sizes("gru", folder)
         print(table([("keyword_rnn", dataclasses.replace(one, goal="reported", met=True)) for one in told]))
-        agreed = np.mean(int8.argmax(axis=1) == float32.argmax(axis=1))
-        print(f"{100 * agreed:.0f} % of {len(int8)} clips are the same digit in float32 and int8")
-        return 0 if foreign.met else 1
+        print(f"probabilities of {len(sums)} clips sum to {sums.min():.3f} … {sums.max():.3f}")
+        # each of ten probabilities is off by at most half a step of 1/256
+        return 0 if foreign.met and np.abs(sums - 1).max() <= 5 / 256 else 1
 
 
 def _one_thread() -> None:
