@@ -173,7 +173,7 @@ def filterbank(rate_hz: int, fft_length: int, bands: int, low_hz: float, high_hz
     points = _mel(np.arange(fft_length // 2 + 1) * (rate_hz / fft_length))[:, None]
     rising = (points - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - points) / (edges[2:] - edges[1:-1])
-    weights = np.maximum(0.0, np.minimum(rising, falling))
+    weights: npt.NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
     weights.setflags(write=False)  # all callers share it
     return weights
 
