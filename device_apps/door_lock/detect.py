@@ -61,6 +61,7 @@ class FaceDetector:
         height, width = shape[2], shape[3]
         self._fixed = (height, width) if height is not None and width is not None else None
         self._canvas = np.zeros((1, 3, 0, 0), np.float32)
+        self._filled = (0, 0)
 
     def __call__(self, picture: Picture) -> tuple[Face, ...]:
         """[H, W, 3] BGR to the faces in it, best first."""
@@ -88,10 +89,11 @@ class FaceDetector:
         scaled = cv2.resize(
             picture, (scaled_w, scaled_h), interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
         )
-        if self._canvas.shape[2:] != (rows, columns):
+        if self._canvas.shape[2:] != (rows, columns) or self._filled != (scaled_h, scaled_w):
             self._canvas = np.zeros((1, 3, rows, columns), np.float32)
-        self._canvas[...] = 0
-        self._canvas[0, :, :scaled_h, :scaled_w] = scaled.transpose(2, 0, 1)
+            self._filled = (scaled_h, scaled_w)
+        for plane, values in zip(self._canvas[0], cv2.split(scaled), strict=True):  # faster than one transposed copy
+            plane[:scaled_h, :scaled_w] = values
         return self._canvas, ratio
 
 

@@ -40,7 +40,7 @@ class LivenessModel:
     def __call__(self, picture: Picture, face: Face) -> float:
         """BGR [H, W, 3] and a face in it to the probability that the face is live."""
         crop = surroundings(picture, face.box, self._side)
-        values = np.ascontiguousarray(crop[:, :, ::-1].transpose(2, 0, 1), np.float32)[None] / np.float32(255)
+        values = np.stack(cv2.split(crop)[::-1])[None] * np.float32(1 / 255)
         logits = np.asarray(predict(self._engine, {self._input: values})[self._output], np.float64).ravel()
         return probability(logits)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from device_apps.door_lock.detect import Picture
 from device_apps.door_lock.match import Gallery
@@ -33,6 +34,8 @@ def scene(shared_data: Path, person: int, number: int) -> Picture:
 @lru_cache(maxsize=1)
 def engines(shared_data: Path) -> dict[str, TimedEngine]:
     """The shared data's models, each in its own runtime: that is for tests, which convert nothing."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ai_edge_litert")
     return {
         part: TimedEngine(open_engine(shared_data / "models" / file, file.rpartition(".")[2]))
         for part, file in FILES.items()
