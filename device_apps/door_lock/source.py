@@ -72,6 +72,7 @@ class CaptureSource:
     def __init__(self, target: int | str, *, is_file: bool, fps: float) -> None:
         self._is_file = is_file
         self._title = shown(str(target))
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what fails is an error here, said once
         if isinstance(target, int):
             self._capture = cv2.VideoCapture(target, cv2.CAP_V4L2)
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
