@@ -6,10 +6,9 @@
 Three ways to say which weights go, in fits of the same length on the same batches with the same schedule:
 magnitude (the pass prune.magnitude); movement, the sum of -w dL/dw over the fit, by which pruned weights may come back
 (Sanh, Wolf and Rush, "Movement Pruning", NeurIPS 2020, arXiv:2005.07683, equation 5); and first-order Taylor, a moving
-mean of |w dL/dw| (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, arXiv:1906.10771,
-equation 8, without the square). Both see the gradient of one more batch a step until pruning is done, and by both
-pruned weights may come back. The gain over magnitude is paired on
-the 10,000 test images and pooled over the seeds. Outputs are kept below out/gradient_pruning, so that a run goes on.
+mean of |w dL/dw| (the pass prune.taylor). Both see the gradient of one more batch a step until pruning is done, and by
+both pruned weights may come back. The gain over magnitude is paired on the 10,000 test images and pooled over the
+seeds. Outputs are kept below out/gradient_pruning, so that a run goes on.
 """
 
 import argparse
@@ -25,10 +24,10 @@ import numpy.typing as npt
 
 from benchmarks.deep_compression import VALIDATION, build
 from benchmarks.figures import Figure, table, write
-from compress.checkpoint import State
 from compress.prune.magnitude import magnitude_pruner, masks
-from compress.prune.pruner import Mask, Schedule, Weights, prunable
-from compress.training import Batch, FineTune, TransformSummary, WeightTransform, fine_tune
+from compress.prune.pruner import Mask, Schedule, Weights
+from compress.prune.taylor import TaylorPruner
+from compress.training import Batch, FineTune, WeightTransform, fine_tune
 from edgetool.data.fashion_mnist import load_arrays
 from edgetool.metrics import metric
 from edgetool.verify.accuracy_gate import drop
@@ -36,102 +35,19 @@ from edgetool.verify.accuracy_gate import drop
 SPARSITIES = (0.90, 0.95)
 EPOCHS, FIT_EPOCHS, SEEDS, BATCH = 8, 4, 3, 256
 OUT = Path(__file__).resolve().parent.parent / "out" / "gradient_pruning"
-MEMORY = 0.98  # of the moving mean: some 50 batches
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
-class GradientPruner:
-    """Prunes one model while it is trained, by scores that `update` makes of old scores, weights and gradients.
+class MovementPruner(TaylorPruner):
+    """Prunes one model while it is trained by what moves away from zero: S - w dL/dw, signed."""
 
-    The weights that are masked keep the values they had, so that scores that rise again bring them back.
-    """
+    def _weighed(self, scores: Weights, weights: Weights, gradient: Weights) -> Weights:
+        return np.asarray(scores - weights * gradient)
 
-    def __init__(
-        self,
-        schedule: Schedule,
-        batches: Iterator[Batch],
-        update: Callable[[Weights, Weights, Weights], Weights],
-    ) -> None:
-        self._schedule, self._batches, self._update = schedule, batches, update
-        self._kernels: list[Any] = []
-        self._dense: list[Weights] = []
-        self._scores: list[Weights] = []
-        self._masks: list[Mask] = []
-        self._gradients: Any = None
-
-    def begin(self, model: Any) -> None:
-        """Find the kernels and compile their gradient."""
-        import keras
-        import tensorflow as tf
-
-        self._kernels, _ = prunable(model, "gradient pruning", self._schedule.layers)
-        self._dense = [kernel.numpy() for kernel in self._kernels]
-        self._scores = [np.zeros_like(values) for values in self._dense]
-        self._masks = [np.ones(values.shape, np.bool_) for values in self._dense]
-        loss = keras.losses.SparseCategoricalCrossentropy()
-
-        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
-        def gradients(images: Any, labels: Any) -> Any:
-            with tf.GradientTape() as tape:
-                value = loss(labels, model(images, training=False))
-            return tape.gradient(value, [kernel.value for kernel in self._kernels])
-
-        self._gradients = gradients
-
-    def step(self, step: int, total_steps: int) -> None:
-        """Take up what the optimizer did to the kept weights, update the scores, and prune where it is due."""
-        import tensorflow as tf
-
-        for place, kernel in enumerate(self._kernels):
-            self._dense[place] = np.where(self._masks[place], kernel.numpy(), self._dense[place])
-        if step <= self._schedule.end * total_steps + 1:
-            inputs, labels = next(self._batches)
-            found = self._gradients(tf.constant(inputs["image"]), tf.constant(labels))
-            for place, gradient in enumerate(found):
-                self._scores[place] = self._update(self._scores[place], self._dense[place], gradient.numpy())
-        due = self._schedule.at(step, total_steps)
-        if due is not None:
-            self._masks = _largest(self._scores, due)
-        for kernel, dense, kept in zip(self._kernels, self._dense, self._masks, strict=True):
-            kernel.assign(np.where(kept, dense, 0))
-
-    def state(self) -> State:
-        """All that a later epoch needs."""
-        parts: dict[str, Sequence[npt.NDArray[Any]]] = {
-            "dense": self._dense,
-            "scores": self._scores,
-            "masks": self._masks,
-        }
-        return {f"{name}{place}": np.asarray(part) for name, those in parts.items() for place, part in enumerate(those)}
-
-    def restore(self, state: State) -> None:
-        """Take up an interrupted fit."""
-        places = range(len(self._kernels))
-        self._dense = [state[f"dense{place}"] for place in places]
-        self._scores = [state[f"scores{place}"] for place in places]
-        self._masks = [state[f"masks{place}"] for place in places]
-
-    def finish(self) -> TransformSummary:
-        """The fraction of zeros in each kernel, by path."""
-        figures = {kernel.path: float(np.mean(kernel.numpy() == 0)) for kernel in self._kernels}
-        return TransformSummary("gradient pruning", figures, ())
-
-
-def movement(scores: Weights, weights: Weights, gradient: Weights) -> Weights:
-    """S - w dL/dw: what moves away from zero grows."""
-    return np.asarray(scores - weights * gradient)
-
-
-def taylor(scores: Weights, weights: Weights, gradient: Weights) -> Weights:
-    """The moving mean of |w dL/dw|: how much the loss would change without the weight, to first order."""
-    return np.asarray(MEMORY * scores + (1 - MEMORY) * np.abs(weights * gradient))
-
-
-def _largest(scores: Sequence[Weights], sparsity: float) -> list[Mask]:
-    """The masks that keep the largest scores, signed, of all kernels together."""
-    lowest = min(float(part.min()) for part in scores)
-    return masks([part - lowest for part in scores], sparsity, "global")
+    def _largest(self, scores: Sequence[Weights], sparsity: float) -> list[Mask]:
+        lowest = min(float(part.min()) for part in scores)
+        return masks([part - lowest for part in scores], sparsity, "global")
 
 
 class Fits:
@@ -159,8 +75,8 @@ class Fits:
         schedule = Schedule(sparsity)
         transform: WeightTransform = magnitude_pruner(schedule)
         if way != "magnitude":
-            more = (batch for epoch in range(self._epochs[1]) for batch in self._batches(2, epoch))
-            transform = GradientPruner(schedule, more, {"movement": movement, "taylor": taylor}[way])
+            kind = MovementPruner if way == "movement" else TaylorPruner
+            transform = kind(schedule, self._one_more, "crossentropy")
         self._fit(model, (transform,), self._epochs[1], 1)
         zeros = [weights == 0 for weights in model.get_weights() if weights.ndim > 1]
         share = sum(map(np.count_nonzero, zeros)) / sum(map(np.size, zeros))
@@ -175,6 +91,12 @@ class Fits:
             model, lambda epoch: self._batches(stage, epoch), steps, "crossentropy", transforms, settings,
             lambda *_: None,
         )  # fmt: skip
+
+    def _one_more(self, step: int) -> Batch:
+        epoch, place = divmod(step - 1, len(self._labels) // BATCH)
+        order = np.random.default_rng((self._seed, 2, epoch)).permutation(len(self._labels))
+        rows = order[place * BATCH : (place + 1) * BATCH]
+        return {"image": self._images[rows]}, self._labels[rows]
 
     def _batches(self, stage: int, epoch: int) -> Iterator[Batch]:
         order = np.random.default_rng((self._seed, stage, epoch)).permutation(len(self._labels))

@@ -19,7 +19,7 @@ from edgetool.passes.learned_steps import LearnedSteps
 from edgetool.passes.lowrank import LowRankSVD
 from edgetool.passes.mixed import MixedPrecision
 from edgetool.passes.post_training import Dynamic, Float16, Int8, Int16x8
-from edgetool.passes.pruning import BlockPrune, MagnitudePrune, NMPrune
+from edgetool.passes.pruning import BlockPrune, MagnitudePrune, NMPrune, TaylorPrune
 from edgetool.passes.quantization_aware import QuantizationAware
 from edgetool.passes.repair import AdaRound, CorrectBias, Equalize
 from edgetool.passes.step import KERAS, Pass
@@ -42,6 +42,7 @@ PASSES: dict[str, type[Any]] = {
         QuantizationAware,
         LearnedSteps,
         MagnitudePrune,
+        TaylorPrune,
         NMPrune,
         BlockPrune,
         DistillLogits,
