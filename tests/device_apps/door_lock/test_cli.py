@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from device_apps.clock import SystemClock
 from device_apps.door_lock.__main__ import main
 from device_apps.door_lock.policy import read_policy
+from device_apps.door_lock.recogniser import Recogniser
 from device_apps.door_lock.run import Running, run
 from device_apps.door_lock.state import open_state
 from device_apps.events import Event
@@ -201,3 +203,16 @@ def test_a_record_that_was_cut_off_fails_the_check(lock: Path) -> None:
         path.write_bytes(whole)
     assert done.returncode == 1
     assert "it was cut off" in done.stderr
+
+
+def test_a_person_who_is_revoked_is_unknown_at_the_next_frame(lock: Path, shared_data: Path, tmp_path: Path) -> None:
+    shutil.copytree(lock / "state", tmp_path / "state")
+    state = open_state(tmp_path / "state")
+    look = Recogniser(state, read_policy(state.policy), state.folder / "models", lambda refused: None)
+    before = look(scene(shared_data, 2, 3), 1.0)
+    assert before.match is not None
+    assert before.match.person == state.people().find("Ann").id
+    assert main(["people", "remove", "Ann", "--state", str(tmp_path / "state")]) == 0
+    after = look(scene(shared_data, 2, 3), 2.0)
+    assert after.match is not None
+    assert after.match.person is None
