@@ -38,7 +38,8 @@ def main() -> int:
     from edgetool.verify.race import Settings
     from edgetool.verify.speed_gate import FEWEST_BLOCKS
 
-    models, settings = MODELS, Settings()
+    # other programs of this repository race as well, and all wait for one lock
+    models, settings = MODELS, Settings(max_wait_seconds=7200)
     if options.slice:
         models, settings = MODELS[1:2], Settings(launches=FEWEST_BLOCKS, blocks=2)
     OUT.mkdir(parents=True, exist_ok=True)
