@@ -210,9 +210,10 @@ def main() -> int:
         figures += found
         if not options.slice:
             _save(figures)
-    # ten steps show that it runs and how small it gets, not how well it learns
-    binding = [figure for figure in figures if not options.slice or ".smaller" in figure.name]
-    return 1 if any(not figure.met for figure in binding) else 0
+    if options.slice:
+        # ten steps show that it runs and gets small, not how well it learns: int8 and half the MACs alone give 8 x
+        return 0 if all((figure.value or 0) > 9 for figure in figures if ".smaller" in figure.name) else 1
+    return 1 if any(not figure.met for figure in figures) else 0
 
 
 def _save(figures: list[Figure]) -> None:
