@@ -71,7 +71,7 @@ class Background:
     def close(self, timeout_s: float = 1.0) -> None:
         """Wait a moment for what is still to be told; one that hangs is left behind."""
         with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(None)
+            self._waiting.put(None, timeout=timeout_s)
         self._thread.join(timeout_s)
 
     def _run(self) -> None:

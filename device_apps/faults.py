@@ -11,9 +11,12 @@ class Faults:
         self._reasons: dict[str, str] = {}
 
     def set(self, source: str, reason: str | None) -> bool:
-        """Say what is wrong with a source, or None that nothing is any more; whether it began or ended by that."""
+        """Say what is wrong with a source, or None that nothing is any more; whether that is news.
+
+        A reason holds no figure that moves: each new one is told and recorded.
+        """
         with self._lock:
-            changed = (source in self._reasons) != (reason is not None)
+            changed = self._reasons.get(source) != reason
             if reason is None:
                 self._reasons.pop(source, None)
             else:

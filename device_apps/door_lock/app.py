@@ -230,7 +230,7 @@ class DoorLock:
         except OSError as error:
             return f"the state folder cannot be looked at: {error.strerror}"
         free = found.f_bavail * found.f_frsize
-        return f"the disk is full: {free} bytes left" if free < MIN_FREE_BYTES else None
+        return f"the disk is full: below {MIN_FREE_BYTES >> 10} kB are left" if free < MIN_FREE_BYTES else None
 
     def _fault(self, source: str, reason: str | None) -> None:
         if self.faults.set(source, reason):

@@ -77,7 +77,7 @@ class Camera:
         if state != "streaming" or frame is None:
             return reason
         age_ms = (now_s - frame.captured_s) * 1000
-        return f"the camera is silent: no frame for {age_ms:.0f} ms" if age_ms > lost_ms else None
+        return f"the camera is silent: no frame for {lost_ms:.0f} ms" if age_ms > lost_ms else None
 
     def _is_newer(self, number: int) -> bool:
         return self._frame is not None and self._frame.number > number

@@ -51,7 +51,7 @@ class Watcher:
         """Why faces cannot be recognised now; None where they can."""
         busy = self._busy_since
         if busy is not None and now_s - busy > STALLED_S:
-            return f"the models have been busy with one frame for {now_s - busy:.1f} s"
+            return f"the models have been busy with one frame for more than {STALLED_S:g} s"
         return self._fault
 
     def _run(self) -> None:

@@ -88,7 +88,8 @@ def test_faults_say_when_they_begin_and_end() -> None:
     faults = Faults()
     assert not faults
     assert faults.set("camera", "gone")
-    assert not faults.set("camera", "still gone")
+    assert not faults.set("camera", "gone")
+    assert faults.set("camera", "still gone")  # another reason is news
     assert faults.set("mqtt", "broker gone")
     assert faults.reasons() == ("still gone", "broker gone")
     assert faults.set("camera", None)

@@ -309,3 +309,12 @@ def test_running_locks_at_the_end_and_records_both_ends(alone: Door) -> None:
     assert alone.kinds()[0] == "started"
     assert alone.kinds()[-1] == "stopped"
     assert anchor.kept() is not None
+
+
+def test_a_fault_that_stays_is_told_once_and_another_reason_again(alone: Door) -> None:
+    for reason in ("opening", "opening", "another hash", "another hash", None, None):
+        alone.wrong["vision"] = reason
+        alone.lock.tick()
+    told = [(event.kind, event.fields["reason"]) for event in alone.events]
+    assert told == [("fault", "opening"), ("fault", "another hash"), ("fault ended", None)]
+    assert alone.kinds() == ["fault", "fault", "fault ended"]
