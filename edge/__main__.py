@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from edge.engines import Engine
     from edge.tensors import Array, TensorSpec
 
+TRUSTED_KEY = "refuse a bundle that this public key did not sign, before it is parsed (again for another key)"
+TRUSTED_ROOT = "the same for certificates that descend from this one"
 SHOWN_VALUES = 16  # of an output; more is a picture or a signal, and is summed up
 
 EXAMPLES = """examples:
   python -m edge verify model.edge                 hashes, and the golden vectors replayed here
+  python -m edge verify model.edge --key maker.pub   and before all that: who signed it
   python -m edge run model.edge picture.pgm        what the model says to a file
   python -m edge run model.edge clip.wav --stream  what it says after each frame, its state kept between them
   python -m edge bench model.edge --seconds 10     latency and memory in clean processes"""
@@ -88,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of the runtime (1)")
     for command in (run, verify, info, bench):
         command.add_argument("--json", action="store_true", help="print JSON")
+        command.add_argument("--key", type=Path, action="append", default=[], metavar="PEM", help=TRUSTED_KEY)
+        command.add_argument("--certificate", type=Path, action="append", default=[], metavar="PEM", help=TRUSTED_ROOT)
     return parser
 
 
@@ -106,11 +111,10 @@ def _seconds(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from edge.bundle import open_bundle
     from edge.preprocess import read_examples
     from edge.streaming import open_step
 
-    bundle = open_bundle(options.bundle)
+    bundle, _ = _trusted(options, options.bundle)
     if options.stream:
         engine = open_step(bundle.model, bundle.manifest.format, threads=options.threads)
     else:
@@ -148,6 +152,21 @@ def _answers(
             yield f"{name}[{at}]", first(outputs)
     except BadData as error:
         raise BadData(f"{name}: {error}", error.hint) from error
+
+
+def _trusted(options: argparse.Namespace, path: Path) -> "tuple[Bundle, str]":
+    """The bundle and what is known of its signature; where there is a key, nothing is parsed that it did not sign."""
+    from edge.bundle import parse_bundle, read_bundle
+
+    content = read_bundle(path)
+    if not options.key and not options.certificate:
+        bundle = parse_bundle(content, path)
+        return bundle, "not checked: no --key, no --certificate" if bundle.signed else "none"
+    from edge.trust.signature import Trusted, require_signature
+
+    signer = require_signature(content, path, Trusted(tuple(options.key), tuple(options.certificate)))
+    who = f"key {signer.key_sha256[:16]}" if signer.subject is None else signer.subject
+    return parse_bundle(content, path), f"of {who}"
 
 
 def _open(bundle: "Bundle", threads: int) -> "Engine":
@@ -202,11 +221,10 @@ def _values(values: Any) -> str:
 
 def _verify(options: argparse.Namespace) -> None:
     from edge.answer import outside, replay
-    from edge.bundle import open_bundle
     from edge.engines import predict
     from edge.errors import CheckFailed
 
-    bundle = open_bundle(options.bundle)
+    bundle, signature = _trusted(options, options.bundle)
     engine = _open(bundle, options.threads)
     try:
         differences = replay(lambda feeds: predict(engine, feeds), bundle.golden, engine.inputs)
@@ -220,9 +238,10 @@ def _verify(options: argparse.Namespace) -> None:
             {"output": name, "max_difference": _json_number(d), "tolerance": allowed[name], "ok": name not in failed}
             for name, d in differences.items()
         ]
-        plain = {"bundle": str(options.bundle), "sha256": bundle.sha256, "n": n, "outputs": outputs, "ok": not failed}
-        _print(json.dumps(plain, indent=2))
+        plain = {"bundle": str(options.bundle), "sha256": bundle.sha256, "signature": signature, "n": n}
+        _print(json.dumps({**plain, "outputs": outputs, "ok": not failed}, indent=2))
     else:
+        _print(f"{options.bundle}: signature {signature}")
         _print(f"{options.bundle}: {len(bundle.manifest.members)} members have their hashes")
         for name, difference in differences.items():
             verdict = "FAILED" if name in failed else "ok"
@@ -242,9 +261,7 @@ def _json_number(value: float) -> "float | None":
 def _info(options: argparse.Namespace) -> None:
     import dataclasses
 
-    from edge.bundle import open_bundle
-
-    bundle = open_bundle(options.bundle)
+    bundle, signature = _trusted(options, options.bundle)
     manifest, size = bundle.manifest, options.bundle.stat().st_size
     if options.json:
         plain = {"bundle": str(options.bundle), "sha256": bundle.sha256, "size_bytes": size}
@@ -262,7 +279,10 @@ def _info(options: argparse.Namespace) -> None:
         ("steps", " -> ".join(manifest.steps) or "none"),
         ("made with", ", ".join(f"{key} {value}" for key, value in manifest.versions.items()) or "not stated"),
         ("golden", f"{len(next(iter(bundle.golden.inputs.values())))} vectors"),
-        ("report", "inside" if bundle.report is not None else "none"),
+        *(("threshold", f"{key} {value:g}") for key, value in manifest.thresholds.items()),
+        ("needs", ", ".join(manifest.requires) or "not stated"),
+        ("inside", ", ".join(bundle.documents) or "no documents"),
+        ("signature", signature),
     ]
     for key, value in rows:
         _print(f"{key:<10}{value}")
@@ -288,7 +308,6 @@ def _short(value: Any) -> str:
 def _bench(options: argparse.Namespace) -> None:
     import tempfile
 
-    from edge.bundle import open_bundle
     from edge.errors import BadInput
 
     suffix = options.model.suffix.lower()
@@ -297,7 +316,7 @@ def _bench(options: argparse.Namespace) -> None:
     if suffix in {".tflite", ".onnx"}:
         _time(options, options.model, suffix[1:])
     elif suffix == ".edge":
-        bundle = open_bundle(options.model)
+        bundle, _ = _trusted(options, options.model)
         with tempfile.TemporaryDirectory() as folder:  # the worker gets the bytes that were checked
             model = Path(folder) / bundle.manifest.model
             model.write_bytes(bundle.model)

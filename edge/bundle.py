@@ -1,18 +1,15 @@
 """A bundle: one file, *.edge, with a model and all a device needs to run and check it.
 
-A zip archive of `manifest.json`, the model, `golden.npz` and maybe `report.json`. The same content makes the
-same bytes. Hashes here find damage, not forgery. The model is packed (edge/packing) where that makes it smaller;
-whoever opens a bundle gets its file as it was, bit for bit.
+A zip archive of `manifest.json`, the model, `golden.npz` and maybe the report, a list of parts (CycloneDX), where the
+model comes from (in-toto, SLSA) and licences; behind it maybe a signature (edge/trust/envelope.py). The same content
+makes the same bytes. Hashes here find damage, not forgery: that is what signatures are for. The model is packed
+(edge/packing) where that makes it smaller; whoever opens a bundle gets its file as it was, bit for bit.
 """
 
 import dataclasses
 import hashlib
-import io
 import json
-import os
 import re
-import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -22,28 +19,37 @@ from typing import Any
 
 import numpy as np
 
+from edge.archive import PLAIN_NAME, pack_arrays, read_archive, unpack_arrays, write_archive, write_whole
 from edge.artifact import Artifact
-from edge.errors import BadInput, DiskFull, EnvironmentFailed, is_disk_full
+from edge.errors import BadInput
 from edge.packing import pack, unpack
-from edge.preprocess import Array, Preprocess, from_plain, parse_npy
+from edge.preprocess import Array, Preprocess, from_plain
 from edge.report import from_plain as value_from_plain
 from edge.report import to_json
 from edge.tensors import TensorSpec
+from edge.trust.envelope import MAX_SIGNATURE_BYTES, split
 
-SCHEMA = "edgetool.bundle/2"
-# Version 1 has no packed members.
-READABLE = ("edgetool.bundle/1", SCHEMA)
+SCHEMA = "edgetool.bundle/3"
+# Version 1 has no packed members, version 2 no thresholds, requirements and documents.
+READABLE = ("edgetool.bundle/1", "edgetool.bundle/2", SCHEMA)
 MANIFEST, GOLDEN, REPORT = "manifest.json", "golden.npz", "report.json"
+SBOM, PROVENANCE, LICENCES = "sbom.cdx.json", "provenance.json", "licences.txt"
+DOCUMENTS = (REPORT, SBOM, PROVENANCE, LICENCES)
 MODEL_NAMES = {"tflite": "model.tflite", "onnx": "model.onnx", "fake": "model.fake"}
 MODEL_SUFFIXES = frozenset({".tflite", ".onnx", ".keras", ".h5"})
 # Unpacked, so that a small file cannot fill a device's memory: what such members have, and room
-MAX_BYTES = {MANIFEST: 4 << 20, GOLDEN: 256 << 20, REPORT: 64 << 20}
 MAX_MODEL_BYTES = 1 << 30
+MAX_BYTES = {
+    MANIFEST: 4 << 20,
+    GOLDEN: 256 << 20,
+    **dict.fromkeys(DOCUMENTS, 64 << 20),
+    **dict.fromkeys(MODEL_NAMES.values(), MAX_MODEL_BYTES),
+}
+MAX_BUNDLE_BYTES = MAX_MODEL_BYTES + (512 << 20)
 # Packing a larger model would take minutes here and many times its memory on the device.
 MAX_PACKED_MODEL_BYTES = 64 << 20
 # What zipfile, zlib, json and numpy raise on damaged bytes (RuntimeError: an encrypted member)
 DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -53,7 +59,8 @@ class Manifest:
 
     `preprocess` is the plain form of each input's step, `members` the sha256 of each other file, `packed` the sha256
     of the bytes that stand in the archive for a member that is packed, and `tolerance` the largest difference from
-    the golden outputs, by output, that a device may show.
+    the golden outputs, by output, that a device may show. `thresholds` are the scores from which on an output or a
+    label counts, `requires` what a device's Python needs, as PEP 508 words it ("numpy>=1.24").
     """
 
     name: str
@@ -70,10 +77,12 @@ class Manifest:
     tolerance: dict[str, float]
     members: dict[str, str]
     packed: dict[str, str] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
+    requires: tuple[str, ...] = ()
     schema: str = field(default=SCHEMA)
 
     def __post_init__(self) -> None:
-        texts = (self.name, self.target, self.format, self.model, self.task, *self.labels, *self.steps)
+        texts = (self.name, self.target, self.format, self.model, self.task, *self.labels, *self.steps, *self.requires)
         if not all(isinstance(text, str) for text in (*texts, *self.versions, *self.versions.values())):
             raise ValueError("a text is expected where something else stands")
         if not self.inputs or not self.outputs:
@@ -86,15 +95,18 @@ class Manifest:
             raise ValueError(f"tolerances for {sorted(self.tolerance)}, but outputs {[s.name for s in self.outputs]}")
         if not all(0 <= value < float("inf") for value in self.tolerance.values()):
             raise ValueError("a tolerance is negative or infinite")
+        if not all(abs(value) < float("inf") for value in self.thresholds.values()):
+            raise ValueError("a threshold is not a number")
         self._check_members()
 
     def _check_members(self) -> None:
-        if not {self.model, GOLDEN} <= set(self.members) <= {self.model, GOLDEN, REPORT} or self.model == GOLDEN:
+        allowed = {self.model, GOLDEN, *DOCUMENTS}
+        if self.model not in MODEL_NAMES.values() or not {self.model, GOLDEN} <= set(self.members) <= allowed:
             raise ValueError(f"members {sorted(self.members)}, but the model is {self.model!r}")
         if not set(self.packed) <= {self.model}:
             raise ValueError(f"packed members {sorted(self.packed)}; only the model may be packed")
         for name, digest in (*self.members.items(), *self.packed.items()):
-            if not _PLAIN_NAME.fullmatch(name) or not _SHA256.fullmatch(digest):
+            if not PLAIN_NAME.fullmatch(name) or not _SHA256.fullmatch(digest):
                 raise ValueError(f"member {name!r} with hash {digest!r}")
 
 
@@ -111,14 +123,24 @@ class Golden:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle, every byte of it checked against the manifest. `sha256` is of the whole file."""
+    """An opened bundle, every byte of it checked against the manifest.
+
+    `sha256` is of the whole file, `documents` the texts by name (DOCUMENTS); `signed` says whether there is a
+    signature, not whether it is good.
+    """
 
     manifest: Manifest
     model: bytes
     golden: Golden
-    report: str | None
+    documents: Mapping[str, str]
     preprocess: Mapping[str, Preprocess]
     sha256: str
+    signed: bool
+
+    @property
+    def report(self) -> str | None:
+        """report.json of the run that made it, if it is inside."""
+        return self.documents.get(REPORT)
 
 
 def write_bundle(
@@ -133,7 +155,9 @@ def write_bundle(
     labels: tuple[str, ...] = (),
     versions: Mapping[str, str] | None = None,
     tolerance: Mapping[str, float] | None = None,
-    report: str | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    requires: tuple[str, ...] = (),
+    documents: Mapping[str, str] | None = None,
 ) -> str:
     """Write a bundle to `path`, whole or not at all, and return its sha256.
 
@@ -151,8 +175,7 @@ def write_bundle(
         raise BadInput(f"a bundle cannot hold a {artifact.format} model", f"convert it to {' or '.join(MODEL_NAMES)}")
     model = MODEL_NAMES[artifact.format]
     contents = {model: artifact.path.read_bytes(), GOLDEN: _pack_golden(golden)}
-    if report is not None:
-        contents[REPORT] = report.encode()
+    contents |= {key: text.encode() for key, text in (documents or {}).items()}
     packed = _packed(contents[model], artifact.format)
     try:
         _check_golden(golden, artifact.inputs, artifact.outputs)
@@ -171,15 +194,20 @@ def write_bundle(
             tolerance={spec.name: _tolerance(spec, golden, tolerance or {}) for spec in artifact.outputs},
             members={key: hashlib.sha256(value).hexdigest() for key, value in sorted(contents.items())},
             packed={} if packed is None else {model: hashlib.sha256(packed).hexdigest()},
+            thresholds=dict(sorted((thresholds or {}).items())),
+            requires=requires,
         )
     except ValueError as error:
         raise BadInput(f"{path.name} cannot be made: {error}") from error
     contents[MANIFEST] = to_json(manifest).encode()
     for key, value in contents.items():
-        if len(value) > MAX_BYTES.get(key, MAX_MODEL_BYTES):
-            raise BadInput(f"{key} has {len(value)} bytes; a bundle holds {MAX_BYTES.get(key, MAX_MODEL_BYTES)}")
-    archive = _archive(contents, {} if packed is None else {model: packed})
-    _write_whole(path, archive)
+        if len(value) > MAX_BYTES[key]:
+            raise BadInput(f"{key} has {len(value)} bytes; a bundle holds {MAX_BYTES[key]}")
+    if packed is None:
+        archive = write_archive(contents)
+    else:
+        archive = write_archive(contents | {model: packed}, stored=frozenset({model}))
+    write_whole(path, archive)
     return hashlib.sha256(archive).hexdigest()
 
 
@@ -197,17 +225,37 @@ def open_bundle(path: Path) -> Bundle:
         BadInput: the file is missing, cut short, changed, too large, or no bundle.
 
     """
+    return parse_bundle(read_bundle(path), path)
+
+
+def read_bundle(path: Path) -> bytes:
+    """The bytes of a bundle's file, unparsed: what a signature is checked on.
+
+    Raises:
+        BadInput: the file is missing, too large, or plainly something else.
+
+    """
     if path.suffix.lower() in MODEL_SUFFIXES:
         raise BadInput(f"{path} is a model, not a bundle", "edgetool compress makes a bundle (*.edge) of it")
     try:
         size = path.stat().st_size
-        if size > MAX_MODEL_BYTES + sum(MAX_BYTES.values()):
+        if size > MAX_BUNDLE_BYTES + MAX_SIGNATURE_BYTES:
             raise BadInput(f"{path} has {size} bytes, more than a bundle may")
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
+
+
+def parse_bundle(content: bytes, path: Path) -> Bundle:
+    """The bundle in the bytes of a file; `path` is for messages.
+
+    Raises:
+        BadInput: they are cut short, changed, too large, or no bundle.
+
+    """
     try:
-        contents = _members(content)
+        payload, signature = split(content)
+        contents = read_archive(payload, MAX_BYTES, most=len(DOCUMENTS) + 3)
         manifest = _read_manifest(contents)
         contents |= _unpacked(manifest, contents)
         _check_members(manifest, contents)
@@ -219,8 +267,9 @@ def open_bundle(path: Path) -> Bundle:
     except DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(f"{path} is damaged or no bundle: {reason}", "make or copy it again") from error
-    text = contents[REPORT].decode(errors="replace") if REPORT in contents else None
-    return Bundle(manifest, contents[manifest.model], golden, text, steps, hashlib.sha256(content).hexdigest())
+    documents = {name: contents[name].decode(errors="replace") for name in DOCUMENTS if name in contents}
+    digest = hashlib.sha256(content).hexdigest()
+    return Bundle(manifest, contents[manifest.model], golden, documents, steps, digest, signature is not None)
 
 
 def _packed(model: bytes, file_format: str) -> bytes | None:
@@ -234,40 +283,6 @@ def _packed(model: bytes, file_format: str) -> bytes | None:
 def _deflated_bytes(content: bytes) -> int:
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     return len(deflate.compress(content)) + len(deflate.flush())
-
-
-def _archive(contents: Mapping[str, bytes], packed: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in sorted(contents.items()):
-            entry = zipfile.ZipInfo(name)  # dated 1980-01-01, so that the bytes depend on the content alone
-            entry.create_system = 3
-            entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            if name in packed:
-                archive.writestr(entry, packed[name], zipfile.ZIP_STORED)
-            else:
-                archive.writestr(entry, content, zipfile.ZIP_DEFLATED, 9)
-    return buffer.getvalue()
-
-
-def _members(content: bytes) -> dict[str, bytes]:
-    """The members of the archive by name, packed ones as they are."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        entries = archive.infolist()
-        for entry in entries:
-            mode = entry.external_attr >> 16
-            if not _PLAIN_NAME.fullmatch(entry.filename) or stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
-                raise BadInput(f"member {entry.filename!r} is no plain file of the bundle itself")
-            limit = MAX_BYTES.get(entry.filename, MAX_MODEL_BYTES)
-            if entry.file_size > limit:
-                raise BadInput(f"member {entry.filename!r} unpacks to {entry.file_size} bytes, above {limit}")
-        names = [entry.filename for entry in entries]
-        if len(set(names)) != len(names):
-            raise BadInput("a member is there twice")
-        if len(names) > len(MAX_BYTES) + 1:
-            raise BadInput(f"it has {len(names)} members; a bundle has at most {len(MAX_BYTES) + 1}")
-        # zipfile reads no more than the size checked above and then compares the CRC
-        return {entry.filename: archive.read(entry) for entry in entries}
 
 
 def _read_manifest(contents: Mapping[str, bytes]) -> Manifest:
@@ -342,44 +357,14 @@ def _tolerance(spec: TensorSpec, golden: Golden, given: Mapping[str, float]) -> 
 
 
 def _pack_golden(golden: Golden) -> bytes:
-    arrays = {f"{side}.{k}": v for side in ("inputs", "outputs") for k, v in getattr(golden, side).items()}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:  # as np.savez, which would write the time of day
-        for name, array in sorted(arrays.items()):
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy")
-            archive.writestr(entry, member.getvalue(), zipfile.ZIP_STORED)
-    return buffer.getvalue()
+    return pack_arrays({f"{side}.{k}": v for side in ("inputs", "outputs") for k, v in getattr(golden, side).items()})
 
 
 def _unpack_golden(content: bytes) -> Golden:
     sides: dict[str, dict[str, Array]] = {"inputs": {}, "outputs": {}}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES[GOLDEN]:
-            raise BadInput(f"{GOLDEN} unpacks to more than {MAX_BYTES[GOLDEN]} bytes")
-        for entry in archive.infolist():
-            side, _, name = entry.filename.removesuffix(".npy").partition(".")
-            if side not in sides or not name:
-                raise BadInput(f"{GOLDEN} holds {entry.filename!r}")
-            sides[side][name] = parse_npy(archive.read(entry))
+    for key, array in unpack_arrays(content, MAX_BYTES[GOLDEN]).items():
+        side, _, name = key.partition(".")
+        if side not in sides or not name:
+            raise BadInput(f"{GOLDEN} holds {key!r}")
+        sides[side][name] = array
     return Golden(sides["inputs"], sides["outputs"])
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            scratch = Path(file.name)
-            try:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                scratch.chmod(0o644)
-                scratch.replace(path)
-            except BaseException:
-                scratch.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        kind = DiskFull if is_disk_full(error) else EnvironmentFailed
-        raise kind(f"cannot write {path}: {error.strerror}", "free some space or choose another place") from error

@@ -215,7 +215,7 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, machines: Ma
         skipped=(*skipped, *not_made, *not_run, *not_raced, *_elsewhere(recipe)),
         search=None if found is None else reported(found),
     )
-    report = write_run(report, shipped if chosen else [], task, golden, recipe.model.stem, workspace)
+    report = write_run(report, shipped if chosen else [], task, golden, job.source, workspace)
     return Finished(report, failure_of(report))
 
 

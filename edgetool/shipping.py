@@ -8,9 +8,14 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edge.bundle import Golden, write_bundle
+from edge.artifact import Artifact
+from edge.bundle import LICENCES, MODEL_NAMES, PROVENANCE, REPORT, SBOM, Golden, write_bundle
 from edge.errors import CheckFailed
 from edge.report import Candidate, Drop, Limits, Report, Verdict, to_json
+from edgetool.bundling.licences import licences
+from edgetool.bundling.parts import parts, requirements
+from edgetool.bundling.provenance import provenance
+from edgetool.bundling.sbom import bill_of_materials
 from edgetool.candidates import Made
 from edgetool.choose import choose, failed_limits, reasons_against
 from edgetool.judge import run_on
@@ -90,14 +95,14 @@ def write_run(
     shipped: Sequence[Made],
     task: Task,
     golden: Mapping[str, npt.NDArray[Any]],
-    name: str,
+    source: Artifact,
     workspace: Workspace,
 ) -> Report:
     """Write the shipped files, the bundle of the first, report.json and report.html; earlier ones go.
 
-    Returns the report with the shipped files' names in it.
+    They have the name of `source`, the model that came in. Returns the report with the shipped files' names in it.
     """
-    out = workspace.out
+    out, name = workspace.out, source.path.stem
     workspace.clear_shipped()
     files = {}
     for one in shipped:
@@ -110,7 +115,7 @@ def write_run(
     )
     text = to_json(report)
     if shipped:
-        _bundle(report, text, shipped[0], task, golden, out / f"{name}.edge", name)
+        _bundle(report, text, shipped[0], task, golden, out / f"{name}.edge", source)
     write_whole(out / "report.json", text.encode())
     write_whole(out / "report.html", page(report).encode())
     return report
@@ -132,17 +137,27 @@ def _bundle(
     task: Task,
     golden: Mapping[str, npt.NDArray[Any]],
     path: Path,
-    name: str,
+    source: Artifact,
 ) -> None:
+    artifact, name = one.artifact, source.path.stem
+    requires = requirements(artifact.format)
+    packages = parts(requires)
+    row = next(row for row in _rows(report) if row.id == one.id)
     write_bundle(
         path,
-        one.artifact,
-        Golden(dict(golden), run_on(one.artifact, golden)),
+        artifact,
+        Golden(dict(golden), run_on(artifact, golden)),
         name=name,
         target=report.target,
         task=task.name,
         preprocess=task.preprocess,
         labels=task.labels,
         versions={"edgetool": report.edgetool, **report.environment.versions},
-        report=text,
+        requires=requires,
+        documents={
+            REPORT: text,
+            SBOM: bill_of_materials(name, artifact, source, packages, report, row),
+            PROVENANCE: provenance(MODEL_NAMES[artifact.format], artifact, source, report),
+            LICENCES: licences(source.path, task.name, packages),
+        },
     )

@@ -22,7 +22,8 @@ DONE = [row for row in BODY if row[1] == "done"]
 
 
 def commands() -> set[str]:
-    return {
+    groups = {info.name for info in app.registered_groups if info.name}
+    return groups | {
         (info.name or info.callback.__name__).replace("_", "-") for info in app.registered_commands if info.callback
     }
 

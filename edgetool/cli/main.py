@@ -12,12 +12,14 @@ from edge.errors import EdgetoolError, from_system
 from edgetool.cli.apps import FORWARD, door_lock
 from edgetool.cli.apps import run as run_app
 from edgetool.cli.bench import bench
+from edgetool.cli.channel import channel
 from edgetool.cli.compress import compress
 from edgetool.cli.inspect import inspect
 from edgetool.cli.lists import delegates, passes, targets
 from edgetool.cli.models import convert, evaluate
 from edgetool.cli.report import report
 from edgetool.cli.serve import serve
+from edgetool.cli.sign import keys, sign, verify
 
 INTERRUPTED = 130
 BAD_USAGE = 2
@@ -30,10 +32,12 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (compress, inspect, convert, evaluate, bench, passes, targets, delegates, report, serve):
+for command in (compress, inspect, convert, evaluate, bench, passes, targets, delegates, report, serve, sign, verify):
     app.command()(command)
 app.command("run", context_settings=FORWARD)(run_app)
 app.command("door-lock", context_settings=FORWARD)(door_lock)
+app.add_typer(keys, name="keys")
+app.add_typer(channel, name="channel")
 
 
 def _version(asked: bool) -> None:

@@ -36,7 +36,7 @@ def write(path, artifact, **changes):
         "preprocess": {"input": ArrayInput(0.5)},
         "labels": ("a", "b", "c"),
         "versions": {"edgetool": "0.1.0"},
-        "report": '{"schema": "edgetool.report/1"}',
+        "documents": {REPORT: '{"schema": "edgetool.report/1"}'},
         **changes,
     }
     return write_bundle(path, artifact, settings.pop("golden", Golden(INPUTS, OUTPUTS)), **settings)
@@ -223,7 +223,7 @@ def test_a_missing_member_is_named(tmp_path, artifact, missing):
 @pytest.mark.parametrize("name", ["extra.txt", "../out.txt", "/etc/passwd", "a/b", "..", ".hidden", "a\\b"])
 def test_extra_members_and_paths_that_climb_out_are_refused(tmp_path, artifact, name):
     path = tmp_path / "a.edge"
-    write(path, artifact, report=None)
+    write(path, artifact, documents=None)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, b"x")
     with pytest.raises(BadInput):

@@ -167,7 +167,7 @@ def test_info(tmp_path, capsys):
     for expected in ("generic-x86_64", "input [1, 4] float32 <- array(scale=1", "a, b, c", "2 vectors"):
         assert expected in out
     assert main(["info", str(bundle), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["manifest"]["schema"] == "edgetool.bundle/2"
+    assert json.loads(capsys.readouterr().out)["manifest"]["schema"] == "edgetool.bundle/3"
 
 
 @pytest.mark.parametrize("file", MODELS)
