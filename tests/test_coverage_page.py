@@ -36,18 +36,19 @@ def test_every_row_has_a_state() -> None:
 
 @pytest.mark.parametrize("row", DONE, ids=[row[0][:40] for row in DONE])
 def test_the_command_of_a_done_row_exists(row: tuple[str, str, str]) -> None:
-    words = row[2].strip("`").split()
-    assert words, f"{row[0]} has no command"
-    if words[0] == "edgetool":
-        assert words[1] in commands()
-    elif words[0] == "pytest":
-        assert (REPOSITORY / words[1]).exists()
-    else:
-        assert words[:2] == ["python", "-m"]
-        assert importlib.util.find_spec(words[2]) is not None
-    for word in words[1:]:
-        if word.startswith("recipes/"):
-            assert (REPOSITORY / word).is_file()
+    named = re.findall(r"`([^`]+)`", row[2])
+    assert named, f"{row[0]} has no command"
+    for words in (command.split() for command in named):
+        if words[0] == "edgetool":
+            assert words[1] in commands()
+        elif words[0] == "pytest":
+            assert (REPOSITORY / words[1]).exists()
+        else:
+            assert words[:2] == ["python", "-m"]
+            assert importlib.util.find_spec(words[2]) is not None
+        for word in words[1:]:
+            if word.startswith("recipes/"):
+                assert (REPOSITORY / word).is_file()
 
 
 def test_everything_that_exists_stands_there() -> None:
