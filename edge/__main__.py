@@ -1,4 +1,4 @@
-"""The device's command line: `python -m edge run | verify | info | bench`.
+"""The device's command line: `python -m edge run | verify | info | bench | update`.
 
 numpy and the runtimes are imported by the command that needs them, so that `--help` is there at once.
 """
@@ -23,10 +23,11 @@ SHOWN_VALUES = 16  # of an output; more is a picture or a signal, and is summed 
 
 EXAMPLES = """examples:
   python -m edge verify model.edge                 hashes, and the golden vectors replayed here
-  python -m edge verify model.edge --key maker.pub   and before all that: who signed it
+  python -m edge verify model.edge --key maker.pub and before that who signed it
   python -m edge run model.edge picture.pgm        what the model says to a file
   python -m edge run model.edge clip.wav --stream  what it says after each frame, its state kept between them
-  python -m edge bench model.edge --seconds 10     latency and memory in clean processes"""
+  python -m edge bench model.edge --seconds 10     latency and memory in clean processes
+  python -m edge update door --channel URL ...     the newest release, if it is to be trusted"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,6 +87,16 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="tell the delegate something")
     bench.add_argument("--allow-fallback", default="", metavar="OP,...", help="operations that may run elsewhere")
     bench.set_defaults(command=_bench)
+
+    update = commands.add_parser("update", help="fetch the newest release of a bundle from a channel (TUF)")
+    update.add_argument("name", metavar="NAME", help="the bundle's name in the channel")
+    update.add_argument("--channel", required=True, metavar="URL", help="https://, http:// or file://")
+    update.add_argument("--root", type=Path, required=True, metavar="JSON", help="the channel's first root metadata")
+    update.add_argument("--state", type=Path, required=True, metavar="DIR", help="what was seen; outlives releases")
+    update.add_argument("--device", required=True, metavar="CLASS", help="what kind of device this is: raspberrypi5")
+    update.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the bundle goes")
+    update.add_argument("--json", action="store_true", help="print JSON")
+    update.set_defaults(command=_update)
 
     for command in (run, verify, bench):
         command.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of the runtime (1)")
@@ -349,6 +360,26 @@ def _time(options: argparse.Namespace, model: Path, model_format: str) -> None:
     _print(found.as_json() if options.json else found.as_text())
     if options.delegate != "cpu":
         check_placement(found, tuple(options.allow_fallback.split(",")))
+
+
+def _update(options: argparse.Namespace) -> None:
+    import dataclasses
+
+    from edge.artifact import sha256_of
+    from edge.errors import BadInput
+    from edge.trust.update import Channel, Updates
+
+    updates = Updates(Channel(options.channel, options.root, options.state, options.device))
+    offer = updates.latest(options.name)
+    if offer is None:
+        raise BadInput(f"the channel has no {options.name!r} for {options.device}", "edgetool channel show lists it")
+    fresh = not options.out.is_file() or sha256_of(options.out) != offer.sha256
+    if fresh:
+        updates.download(offer, options.out)
+    if options.json:
+        _print(json.dumps({**dataclasses.asdict(offer), "file": str(options.out), "fetched": fresh}, indent=2))
+    else:
+        _print(f"{options.out}: release {offer.release}, {'fetched' if fresh else 'there already'}")
 
 
 def _print(line: str) -> None:

@@ -72,7 +72,7 @@ def _package(part: Part) -> Any:
 
 def _licence(text: str) -> Any:
     """An SPDX expression where the text is one, else a licence by name."""
-    from cyclonedx.factory.license import LicenseFactory
+    from cyclonedx.contrib.license.factories import LicenseFactory
 
     return LicenseFactory().make_from_string(text)
 

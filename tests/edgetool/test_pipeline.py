@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.bundle import open_bundle
+from edge.bundle import DOCUMENTS, PROVENANCE, open_bundle
 from edge.errors import BadData, BadRecipe
 from edge.report import Report, from_plain
 from edge.target import TARGETS, this_machine
@@ -98,6 +98,10 @@ def test_what_ships_is_there_and_runs_as_a_bundle(finished: tuple[Finished, Path
     assert {path.suffix for path in out.glob("diabetes.*")} == {".tflite", ".onnx", ".edge"}
     bundle = open_bundle(out / "diabetes.edge")
     assert bundle.manifest.format == chosen.format
+    assert set(bundle.documents) == set(DOCUMENTS)
+    made = json.loads(bundle.documents[PROVENANCE])["predicate"]["buildDefinition"]
+    assert made["externalParameters"]["steps"] == list(chosen.steps)
+    assert made["resolvedDependencies"][1]["digest"]["sha256"] == done.report.task.sha256
     verified = subprocess.run(
         [sys.executable, "-m", "edge", "verify", str(out / "diabetes.edge")],
         capture_output=True,
