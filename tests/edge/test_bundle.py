@@ -10,11 +10,24 @@ import numpy as np
 import pytest
 
 from edge.artifact import Artifact
-from edge.bundle import GOLDEN, MANIFEST, MAX_BYTES, REPORT, Golden, open_bundle, stored_bytes, write_bundle
+from edge.bundle import (
+    GOLDEN,
+    LICENCES,
+    MANIFEST,
+    MAX_BYTES,
+    PROVENANCE,
+    REPORT,
+    SBOM,
+    Golden,
+    open_bundle,
+    stored_bytes,
+    write_bundle,
+)
 from edge.engines.fake import FakeModel
 from edge.errors import BadInput, EnvironmentFailed
 from edge.preprocess import ArrayInput
 from edge.tensors import Quantization, TensorSpec
+from edge.trust.envelope import MARK, join
 
 MODEL = FakeModel()
 INPUTS = {"input": np.arange(12, dtype=np.float32).reshape(3, 4)}
@@ -300,4 +313,80 @@ def test_forged_manifests_are_refused(tmp_path, artifact, changes, says):
     write(path, artifact)
     rewrite(path, members(path), **changes)
     with pytest.raises(BadInput, match=says):
+        open_bundle(path)
+
+
+def test_thresholds_requirements_and_documents_travel(tmp_path, artifact):
+    path = tmp_path / "a.edge"
+    texts = {REPORT: "{}", SBOM: '{"bomFormat": "CycloneDX"}', PROVENANCE: "{}", LICENCES: "Model: MIT\n"}
+    write(path, artifact, thresholds={"b": 0.75, "a": 0.5}, requires=("numpy>=1.24",), documents=texts)
+    bundle = open_bundle(path)
+    assert bundle.manifest.thresholds == {"a": 0.5, "b": 0.75}
+    assert bundle.manifest.requires == ("numpy>=1.24",)
+    assert bundle.documents == texts
+    assert not bundle.signed
+    assert set(bundle.manifest.members) == {"model.fake", GOLDEN, *texts}
+    again = tmp_path / "b.edge"
+    write(again, artifact, thresholds={"a": 0.5, "b": 0.75}, requires=("numpy>=1.24",), documents=texts)
+    assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", [SBOM, PROVENANCE, LICENCES])
+def test_a_missing_or_changed_document_is_refused(tmp_path, artifact, name):
+    path = tmp_path / "a.edge"
+    write(path, artifact, documents={name: "text"})
+    contents = members(path)
+    for changed in ({k: v for k, v in contents.items() if k != name}, contents | {name: b"other text"}):
+        with zipfile.ZipFile(path, "w") as archive:
+            for key, content in changed.items():
+                archive.writestr(key, content)
+        with pytest.raises(BadInput, match=name.replace(".", r"\.")):
+            open_bundle(path)
+
+
+def test_a_document_of_another_name_makes_no_bundle(tmp_path, artifact):
+    with pytest.raises(BadInput, match="members"):
+        write(tmp_path / "a.edge", artifact, documents={"extra.txt": "text"})
+    assert not (tmp_path / "a.edge").exists()
+
+
+def test_a_threshold_that_is_no_number_makes_no_bundle(tmp_path, artifact):
+    with pytest.raises(BadInput, match="threshold"):
+        write(tmp_path / "a.edge", artifact, thresholds={"a": float("nan")})
+
+
+def test_many_small_members_are_no_way_to_a_bomb(tmp_path, artifact):
+    """Each below the limit of a model, all together not: names that no bundle has are refused unread."""
+    path = tmp_path / "a.edge"
+    write(path, artifact)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(200):
+            archive.writestr(f"model{number}.fake", bytes(1 << 16))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(BadInput, match="does not belong into a bundle"):
+        open_bundle(path)
+
+
+def test_a_size_that_is_forged_unpacks_no_further(tmp_path, artifact):
+    """The directory says 10 bytes where a megabyte of zeros is: no more than ten are read, and they do not fit."""
+    path = tmp_path / "a.edge"
+    write(path, artifact)
+    contents = members(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, bytes(1 << 20) if name == "model.fake" else content)
+    forged = path.read_bytes().replace((1 << 20).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    path.write_bytes(forged)
+    with pytest.raises(BadInput):
+        open_bundle(path)
+
+
+def test_what_stands_behind_the_archive_is_a_signature_or_refused(tmp_path, artifact):
+    path = tmp_path / "a.edge"
+    write(path, artifact)
+    whole = path.read_bytes()
+    path.write_bytes(join(whole, b"{}"))
+    assert open_bundle(path).signed
+    path.write_bytes(whole + (1 << 31).to_bytes(4, "big") + MARK)
+    with pytest.raises(BadInput, match="announces a signature"):
         open_bundle(path)
