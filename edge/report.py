@@ -72,6 +72,8 @@ class Drop:
 
     `upper95` is the one-sided 95 % upper bound that the gate compares with the limit;
     `n_needed` is the number of examples at which these rates would pass, where `verdict` is unresolved.
+    Where `confirmed` candidates are confirmed on the same examples, the gate compares `upper_of_all` instead: the
+    bounds of all of them hold together with 95 %. None where there is one candidate.
     """
 
     value: float
@@ -82,6 +84,8 @@ class Drop:
     n: int
     verdict: DropVerdict
     n_needed: int | None = None
+    confirmed: int = 1
+    upper_of_all: float | None = None
 
 
 @dataclass(frozen=True)

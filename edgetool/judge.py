@@ -103,13 +103,21 @@ def paired_drop(
     examples: Examples,
     max_drop: float,
     seed: int,
+    confirmed: int = 1,
 ) -> Drop:
-    """The drop by the accuracy gate, in the unit of the report: percentage points where the gate has fractions."""
+    """The drop by the accuracy gate, in the unit of the report: percentage points where the gate has fractions.
+
+    `confirmed` is how many candidates are confirmed on these examples.
+    """
     from edgetool.verify.accuracy_gate import drop
 
     factor = 100.0 if metric.drop_unit == "points" else 1.0
-    found = drop(metric, baseline, candidate, examples.labels(), max_drop / factor, examples.groups, seed)
+    found = drop(metric, baseline, candidate, examples.labels(), max_drop / factor, examples.groups, seed, confirmed)
     low, high = found.ci95
     return replace(
-        found, value=found.value * factor, upper95=found.upper95 * factor, ci95=(low * factor, high * factor)
+        found,
+        value=found.value * factor,
+        upper95=found.upper95 * factor,
+        ci95=(low * factor, high * factor),
+        upper_of_all=None if found.upper_of_all is None else found.upper_of_all * factor,
     )

@@ -311,7 +311,9 @@ def _judged(
         lost = None
         if one is not first:
             assert job.limits.max_drop is not None, "limits_for always sets it"
-            lost = paired_drop(metric, baseline, outputs, examples, job.limits.max_drop, recipe.seed)
+            # val only chooses; on test the gate is for all that are confirmed there
+            others = len(models) - 1 if split == "test" else 1
+            lost = paired_drop(metric, baseline, outputs, examples, job.limits.max_drop, recipe.seed, others)
         row = dataclasses.replace(rows[one.id], accuracy=accuracy, drop=lost)
         judged[one.id] = dataclasses.replace(row, val_accuracy=accuracy, val_drop=lost) if split == "val" else row
     return judged

@@ -20,7 +20,7 @@ from edgetool.candidates import Made
 from edgetool.choose import choose, failed_limits, reasons_against
 from edgetool.judge import run_on
 from edgetool.render.page import page
-from edgetool.render.words import drop_words
+from edgetool.render.words import corrected_words, drop_words
 from edgetool.results import write_whole
 from edgetool.task import Task
 from edgetool.workspace import Workspace
@@ -71,7 +71,8 @@ def confirmed(row: Candidate, limits: Limits) -> Candidate:
 def _gate_words(drop: Drop, limits: Limits) -> str:
     needed = "" if drop.n_needed is None else f"; these rates would pass with n = {drop.n_needed:,}"
     return (
-        f"accuracy {drop.verdict}: drop {drop_words(drop)} on test (n = {drop.n:,}), limit {limits.max_drop:g}{needed}"
+        f"accuracy {drop.verdict}: drop {drop_words(drop)} on test (n = {drop.n:,}){corrected_words(drop)}, "
+        f"limit {limits.max_drop:g}{needed}"
     )
 
 

@@ -32,6 +32,14 @@ def drop_words(drop: Drop | None) -> str:
     return f"{drop.value * factor:.2f}{unit}, at most {drop.upper95 * factor:.2f}{unit}"
 
 
+def corrected_words(drop: Drop) -> str:
+    """`, at most 0.52 pp where 2 are confirmed at once`: the bound that the gate compares; empty where there is one."""
+    if drop.upper_of_all is None:
+        return ""
+    factor, unit = scale_of(drop.unit)
+    return f", at most {drop.upper_of_all * factor:.2f}{unit} where {drop.confirmed} are confirmed at once"
+
+
 def speed_words(measurement: Measurement | None) -> str:
     """`0.71 x [0.70, 0.73] faster`: time over the float32 time on the same engine and threads."""
     if measurement is None:

@@ -37,11 +37,14 @@ Groups = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Bounds:
-    """A statistic's value, its one-sided 95 % upper bound and its two-sided 95 % interval."""
+    """A statistic's value, its one-sided 95 % upper bound, its two-sided 95 % interval, and its one-sided upper bound
+    of the level that was asked for.
+    """
 
     value: float
     upper95: float
     ci95: Interval
+    upper: float
 
 
 @lru_cache(maxsize=512)
@@ -131,12 +134,13 @@ def bounds(
     differing: npt.NDArray[np.bool_] | None = None,
     largest: float = 1.0,
     resamples: int = RESAMPLES,
+    level: float = 0.95,
 ) -> Bounds:
     """Bootstrap-t bounds of `statistic` on n examples, resampling whole groups where `groups` [n] are given.
 
     `differing` [n] marks the examples that can move the statistic away from where it would be without any; where it
     is not given, those whose influence is not the most common one. `largest` is how far one example can move the
-    statistic, times n: what an example not seen to differ counts.
+    statistic, times n: what an example not seen to differ counts. `level` is that of `Bounds.upper`.
 
     Raises:
         BadData: fewer than 2 examples or groups, or the statistic is undefined in more than half of the resamples.
@@ -180,7 +184,7 @@ def bounds(
         return far
 
     ci95 = (value - reach(0.975, -1), value + reach(0.975, 1))
-    return Bounds(value, value + reach(0.95, 1), ci95)
+    return Bounds(value, value + reach(0.95, 1), ci95, value + reach(level, 1))
 
 
 def _share_upper(seen: int, n: int, level: float) -> float:

@@ -135,3 +135,30 @@ def test_what_does_not_fit_is_named():
         drop(ACCURACY, baseline, candidate[:-1], labels, 0.01)
     with pytest.raises(BadData, match="one group"):
         drop(ACCURACY, baseline, candidate, labels, 0.01, groups=np.zeros(10, np.int64))
+
+
+def test_confirming_several_asks_more_of_each():
+    table = _outcomes(900, 20, 12, 68)
+    alone, one_of_three = drop(ACCURACY, *table, max_drop=0.0185), drop(ACCURACY, *table, max_drop=0.0185, confirmed=3)
+    assert (alone.verdict, alone.upper_of_all) == ("pass", None)
+    assert one_of_three.verdict == "unresolved"
+    assert one_of_three.n_needed > 1000
+    assert one_of_three.upper95 == alone.upper95 < 0.0185 < one_of_three.upper_of_all
+    assert one_of_three.upper_of_all == pytest.approx(float(score_interval.upper_bound(20, 12, 1000, 1 - 0.05 / 3)))
+    labels = np.arange(400, dtype=float) + 50
+    noise = np.random.default_rng(2).normal(0, 3, (2, 400))
+    found = [drop(metric("mae"), labels + noise[0], labels + noise[1], labels, 0.01, confirmed=k) for k in (1, 2, 4)]
+    assert found[0].upper95 < found[1].upper_of_all < found[2].upper_of_all
+
+
+def test_of_several_at_the_limit_any_passes_one_time_in_twenty_at_most():
+    """1,000 studies of 4 candidates whose true drop is the limit: uncorrected, any passes far more often."""
+    rng = np.random.default_rng(7)
+    n, better, limit, of = 2000, 0.02, 0.01, 4
+    tables = rng.multinomial(n, [better + limit, better, 1 - 2 * better - limit], size=(1000, of))
+    uppers = {
+        level: score_interval.upper_bound(tables[..., 0], tables[..., 1], n, level) for level in (0.95, 1 - 0.05 / of)
+    }
+    any_passes = {level: float((upper <= limit).any(axis=1).mean()) for level, upper in uppers.items()}
+    assert any_passes[1 - 0.05 / of] < 0.05 + 3 * (0.05 * 0.95 / 1000) ** 0.5
+    assert any_passes[0.95] > 0.12
