@@ -227,7 +227,8 @@ class Trial:
     """One trial of a search: the passes, the fraction of their epochs that was trained, and what came of it.
 
     `drop` and `upper95` are on `val`, in the unit of the metric's drop; `latency` says how `p50_ms` (one thread) was
-    found; `on_front` whether no other trial beats it. `failure` is why nothing came of it.
+    found; `on_front` whether no other trial beats it. `failure` is why nothing came of it. `point` are the indices of
+    its choices, one of every axis.
     """
 
     number: int
@@ -241,14 +242,24 @@ class Trial:
     seconds: float
     on_front: bool
     failure: str | None = None
+    point: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class SearchAxis:
+    """One decision of a search with its choices in words, from mild to strong."""
+
+    name: str
+    choices: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Search:
-    """All trials of a search, in order, and how long this run of it took."""
+    """All trials of a search, in order, how long this run of it took, and what there was to choose from."""
 
     trials: tuple[Trial, ...]
     seconds: float
+    axes: tuple[SearchAxis, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from edge.errors import BadInput
 from edge.report import Candidate, Measurement, RaceConditions, Report, from_plain
 from edgetool.choose import deciding
 from edgetool.render.charts import drop_chart, size_speed_chart
+from edgetool.render.search_page import search_section, trial_failures
 from edgetool.render.words import (
     accuracy_words,
+    corrected_words,
     drop_words,
     duration,
     headline,
@@ -60,10 +62,12 @@ def page(report: Report) -> str:
         size_speed_chart(report),
         "<h2>What was lost?</h2>",
         '<p class="note">The drop against the float32 baseline on the same examples, with its 95 % interval. '
-        "The line is the limit; the gate asks that the one-sided 95 % upper bound (the tick) stays left of it.</p>",
+        "The line is the limit; the gate asks that the one-sided 95 % upper bound (the tick) stays left of it."
+        f"{_corrected(report)}</p>",
         drop_chart(report),
         "<h2>All candidates</h2>",
         _table(report, everyone),
+        search_section(report),
         "<h2>Measurements</h2>",
         _measurements(everyone),
         _skipped(report, everyone),
@@ -177,9 +181,22 @@ def _measurement(name: str, one: Measurement) -> str:
     return f'<tr><th scope="row">{_e(name)}</th>' + "".join(f"<td>{_e(cell)}</td>" for cell in cells) + "</tr>"
 
 
+def _corrected(report: Report) -> str:
+    """What the gate asks on test where several candidates were confirmed there."""
+    drops = [row.drop for row in report.candidates if row.drop is not None and row.drop.upper_of_all is not None]
+    if not drops:
+        return ""
+    k = drops[0].confirmed
+    return (
+        f" {k} candidates were confirmed on test, so there each is held to its {1 - 0.05 / k:.2%} bound instead "
+        f"(Bonferroni){_e(''.join(corrected_words(drop) for drop in drops))}."
+    )
+
+
 def _skipped(report: Report, everyone: tuple[Candidate, ...]) -> str:
     said = [(one.what, one.reason) for one in report.skipped]
     said += [(f"{row.id}: {one.what}", one.reason) for row in everyone for one in row.skipped]
+    said += trial_failures(report.search) if report.search is not None else []
     if not said:
         return "<h2>Skipped</h2><p>Nothing was skipped.</p>"
     items = "".join(f"<li><b>{_e(what)}</b>: {_e(reason)}</li>" for what, reason in said)

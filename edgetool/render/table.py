@@ -1,10 +1,13 @@
 """The one table that a run ends in, on stdout."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.report import Report
 from edgetool.choose import deciding
+from edgetool.render.search_page import trial_drop
 from edgetool.render.words import (
+    NOT_MEASURED,
     accuracy_words,
     drop_words,
     duration,
@@ -14,6 +17,31 @@ from edgetool.render.words import (
     stored_words,
 )
 from edgetool.units import format_bytes
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+MOST_OF_FRONT = 8
+
+
+def _front(report: Report) -> "Table":
+    """The trials that nothing beats, smallest first."""
+    from rich.table import Table
+
+    assert report.search is not None
+    unit = next((row.drop.unit for row in report.candidates if row.drop is not None), "points")
+    front = sorted((one for one in report.search.trials if one.on_front), key=lambda one: one.stored_bytes or 0)
+    more = "" if len(front) <= MOST_OF_FRONT else f", the {MOST_OF_FRONT} smallest"
+    title = f"\nfront of {len(report.search.trials)} trials on val: {len(front)}{more}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for heading in ("trial", "in bundle", "p50, 1 thread", "drop", "passes"):
+        table.add_column(heading)
+    for one in front[:MOST_OF_FRONT]:
+        size = NOT_MEASURED if one.stored_bytes is None else format_bytes(one.stored_bytes)
+        steps = " -> ".join(one.steps) or "as it came"
+        table.add_row(str(one.number), size, duration(one.p50_ms), trial_drop(one, unit), steps)
+    return table
 
 
 def print_report(report: Report, folder: Path) -> None:
@@ -44,6 +72,8 @@ def print_report(report: Report, folder: Path) -> None:
             style="bold" if row.id == report.chosen else None,
         )
     console.print(table)
+    if report.search is not None:
+        console.print(_front(report))
     for skipped in report.skipped:
         console.print(f"skipped {skipped.what}: {skipped.reason}", markup=False)
     console.print(f"\n{headline(report)}", markup=False)

@@ -23,8 +23,9 @@ Clock = Callable[[Artifact], float | None]
 
 @dataclass(frozen=True)
 class Searched:
-    """All trials in the order of their numbers, the sequences that go on, and how long it took."""
+    """The space, all trials in the order of their numbers, the sequences that go on, and how long it took."""
 
+    space: Space
     trials: tuple[Tried, ...]
     sequences: tuple[Choice, ...]
     seconds: float
@@ -82,7 +83,7 @@ def search(
         reasons = [one.failure for one in trials if one.failure] or ["the time was over before the first trial ended"]
         raise CheckFailed(f"none of {len(trials)} trials could be made: {reasons[0]}", "give more time, or a recipe")
     chosen = finalists(trials, limits)
-    return Searched(trials, tuple(space.sequence(one.point) for one in chosen), time.monotonic() - began)
+    return Searched(space, trials, tuple(space.sequence(one.point) for one in chosen), time.monotonic() - began)
 
 
 def _timed(one: Tried, clock: Clock) -> Tried:

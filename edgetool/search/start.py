@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from edge.artifact import Artifact
 from edge.probe import environment
-from edge.report import Limits, Search, Trial
+from edge.report import Limits, Search, SearchAxis, Trial
 from edge.target import this_machine
 from edgetool.progress import Progress
 from edgetool.recipe import Recipe
@@ -95,7 +95,9 @@ def reported(found: Searched) -> Search:
             seconds=one.seconds,
             on_front=one.number in front,
             failure=one.failure,
+            point=one.point,
         )
         for one in found.trials
     )
-    return Search(trials, found.seconds)
+    axes = tuple(SearchAxis(axis.name, tuple(map(label_of, axis.choices))) for axis in found.space.axes)
+    return Search(trials, found.seconds, axes)
