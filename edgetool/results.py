@@ -20,10 +20,7 @@ from typing import Any
 from edge.artifact import Artifact, sha256_of
 from edge.errors import BadInput, CheckFailed, EnvironmentFailed
 from edge.report import from_plain
-from edgetool.passes.step import PassResult
-
-# Where a pass leaves an interrupted training, in the folder that it is given.
-KEPT = "interrupted"
+from edgetool.passes.step import KEPT, PassResult
 
 
 class Results:

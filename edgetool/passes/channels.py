@@ -11,9 +11,18 @@ from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
 from edge.report import Skipped
 from edgetool.passes.recovery import loss_of, recover
-from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, one_of, write_keras, write_model
+from edgetool.passes.step import (
+    KEPT,
+    TRAINABLE,
+    PassResult,
+    all_positive,
+    label,
+    needed,
+    one_of,
+    write_keras,
+    write_model,
+)
 from edgetool.progress import At
-from edgetool.results import KEPT
 from edgetool.task import Task, batches
 
 if TYPE_CHECKING:

@@ -94,7 +94,7 @@ class Distill(Taught, ABC):
     ) -> PassResult:
         from compress.training import FineTune, check_model
         from edgetool.passes.fitting import fit_task
-        from edgetool.results import KEPT
+        from edgetool.passes.step import KEPT
 
         task = needed(task, self.name)
         student = self.learner(artifact, seed, trust)

@@ -8,8 +8,8 @@ import numpy as np
 
 from edge.errors import CheckFailed
 from edgetool.passes.recovery import goodness, loss_of
+from edgetool.passes.step import KEPT
 from edgetool.progress import At
-from edgetool.results import KEPT
 from edgetool.task import Batch, Task
 
 if TYPE_CHECKING:

@@ -62,7 +62,7 @@ class Joint(Taught):
     ) -> PassResult:
         from compress.training import FineTune, check_model
         from edgetool.passes.fitting import fit_task
-        from edgetool.results import KEPT
+        from edgetool.passes.step import KEPT
 
         task = needed(task, self.name)
         student = self.learner(artifact, seed, trust)

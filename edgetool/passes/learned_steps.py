@@ -10,9 +10,8 @@ import numpy as np
 from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe, CheckFailed
 from edgetool.passes.recovery import recover
-from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, one_of, write_model
+from edgetool.passes.step import KEPT, TRAINABLE, PassResult, all_positive, label, needed, one_of, write_model
 from edgetool.progress import At
-from edgetool.results import KEPT
 from edgetool.task import Batch, Task, batches
 
 if TYPE_CHECKING:

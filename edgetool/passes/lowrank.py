@@ -7,9 +7,8 @@ from typing import ClassVar
 from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
 from edgetool.passes.recovery import recover
-from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, write_keras
+from edgetool.passes.step import KEPT, TRAINABLE, PassResult, all_positive, label, needed, write_keras
 from edgetool.progress import At
-from edgetool.results import KEPT
 from edgetool.task import Task
 
 

@@ -18,6 +18,9 @@ KERAS: frozenset[Format] = frozenset({"keras", "h5", "savedmodel"})
 TRAINABLE: frozenset[Format] = frozenset({"keras"})
 EVERY: frozenset[Format] = KERAS | {"onnx", "tflite"}
 
+# Where a pass leaves an interrupted training, in the folder that it is given
+KEPT = "interrupted"
+
 
 @dataclass(frozen=True)
 class PassResult:

@@ -11,9 +11,9 @@ from edgetool.candidates import baseline_sequences
 from edgetool.conversion_worker import load_source
 from edgetool.passes import pass_from_settings
 from edgetool.passes.recovery import goodness
+from edgetool.passes.step import KEPT
 from edgetool.passes.teacher import teacher_says
 from edgetool.recipe import TaskSource, read_recipe
-from edgetool.results import KEPT
 from edgetool.workspace import Workspace
 from tests.conftest import REPOSITORY
 
