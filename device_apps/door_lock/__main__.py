@@ -101,7 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--anchor", type=Path, metavar="FILE", help="the second place where the head was kept")
     audit.set_defaults(command=_audit)
 
-    for command in (run, init, calibrate, enrol, people, pin, audit):
+    remote = commands.add_parser("remote", help="the key of signed commands, or a command that is signed now")
+    remote.add_argument("action", choices=["key", "unlock"])
+    remote.add_argument("--key", type=Path, metavar="FILE", help="sign with the key in this file, where no lock is")
+    remote.add_argument("--by", default="command line", metavar="NAME", help="who asks, for the record")
+    remote.set_defaults(command=_remote)
+
+    for command in (run, init, calibrate, enrol, people, pin, audit, remote):
         command.add_argument(
             "--state", type=Path, default=Path("~/.local/state/edgetool/door-lock"), metavar="FOLDER",
             help="where the lock keeps settings, people and record (%(default)s)",
@@ -248,15 +254,30 @@ def _pin(options: argparse.Namespace) -> None:
 
 def _audit(options: argparse.Namespace) -> None:
     from device_apps.audit import read
+    from device_apps.clock import SystemClock
     from device_apps.door_lock.commands import verify_audit
+    from device_apps.door_lock.network import broker_anchor
 
     state = _state(options)
     if options.action == "show":
         for line in read(state.audit):
             _print(json.dumps({key: value for key, value in line.items() if key != "mac"}, ensure_ascii=False))
         return
-    head = verify_audit(state, options.anchor)
+    state, policy = _open(options)
+    head = verify_audit(state, options.anchor, broker_anchor(state, policy, SystemClock()))
     _print(f"{state.audit}: {head.seq} lines, all in the chain, none cut off; head {head.mac[:16]}")
+
+
+def _remote(options: argparse.Namespace) -> None:
+    from device_apps.clock import SystemClock
+    from device_apps.door_lock.network import command_key
+    from device_apps.signed_command import key_in, signed_command
+
+    key = command_key(_state(options)) if options.key is None else key_in(options.key)
+    if options.action == "key":
+        _print(key.hex())
+        return
+    _print(signed_command(key, "unlock", options.by, SystemClock().wall()).decode())
 
 
 def _print(line: str) -> None:

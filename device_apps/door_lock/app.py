@@ -63,7 +63,16 @@ class Reset:
     reason: str
 
 
-Request = PinEntered | EgressPressed | Reported | Reset | Finding
+@dataclass(frozen=True)
+class RemoteUnlock:
+    """A signed command, already checked: `by` signed it, `until_s` is when it ends to count (monotonic clock)."""
+
+    by: str
+    via: str
+    until_s: float
+
+
+Request = PinEntered | EgressPressed | RemoteUnlock | Reported | Reset | Finding
 Checks = Mapping[str, Callable[[float], str | None]]
 
 
@@ -95,6 +104,7 @@ class DoorLock:
         self._pin: Proof | None = None
         self._watch = ClockWatch(clock)
         self._checked_s = self._jumped_s = float("-inf")
+        self._was_open = False
 
     def submit(self, request: Request) -> None:
         """Hand something in, from any thread; `tick` acts on it."""
@@ -131,6 +141,8 @@ class DoorLock:
             self._enter(request)
         elif isinstance(request, EgressPressed):
             self._open(Verdict(True, None, ("egress",)), {"via": request.via}, must_record=False)
+        elif isinstance(request, RemoteUnlock):
+            self._obey(request)
         elif isinstance(request, Reported):
             self._fault(request.source, request.reason)
         else:
@@ -174,6 +186,17 @@ class DoorLock:
         self._tell("pin", {"right": True, "reasons": []})
         self._conclude({"via": entered.via})
 
+    def _obey(self, command: RemoteUnlock) -> None:
+        """Open for a signed command, as for a face: not with any fault, and not unrecorded."""
+        late = ("the command came too late",) if self._clock.monotonic() > command.until_s else ()
+        reasons = late or self.faults.reasons()
+        details = {"by": command.by, "via": command.via}
+        if reasons:
+            self._tell("ignored", {"reasons": reasons, **details})
+            self._record("refused", {"reasons": reasons, **details})
+            return
+        self._open(Verdict(True, None, ("signed command",)), details, must_record=True)
+
     def _conclude(self, details: Mapping[str, Any]) -> None:
         """Open where the proofs at hand suffice."""
         now = self._clock.monotonic()
@@ -200,12 +223,16 @@ class DoorLock:
             self._fault("actuator", error.message)
             self._record("failed", {"what": "actuator", "reason": error.message})
             return False
+        self._was_open = True
         self._tell("unlock", fields)
         return True
 
     def _look_for_faults(self) -> None:
         now = self._clock.monotonic()
         self._fault("actuator", self._actuator.check())
+        if self._was_open and not self._actuator.is_open:
+            self._was_open = False
+            self._tell("locked", {})
         for source, check in self._checks.items():
             self._fault(source, check(now))
         if now - self._checked_s >= CHECK_S:

@@ -155,8 +155,8 @@ def set_pin(state: State, name: str, pin: str, clock: Clock) -> Person:
     return person
 
 
-def verify_audit(state: State, second: Path | None) -> audit.Head:
-    """Check the record against its chain and anchors.
+def verify_audit(state: State, second: Path | None, more: tuple[audit.Anchor, ...] = ()) -> audit.Head:
+    """Check the record against its chain and anchors: those of the state, and `more`.
 
     Raises:
         CheckFailed: it was changed or cut off, or there is none.
@@ -165,7 +165,7 @@ def verify_audit(state: State, second: Path | None) -> audit.Head:
     """
     if not state.audit.exists():
         raise CheckFailed(f"there is no record at {state.audit}", "a lock that has run has one")
-    return audit.verify(state.audit, state.audit_key(), state.anchors(second))
+    return audit.verify(state.audit, state.audit_key(), (*state.anchors(second), *more))
 
 
 def as_json(value: Any) -> str:

@@ -20,8 +20,10 @@ from typing import Literal
 
 from device_apps.door_lock.access import AccessRules
 from device_apps.door_lock.decision import Rules
+from device_apps.door_lock.home_assistant import HomeAssistantRules
 from device_apps.door_lock.lockout import LockoutRules
 from device_apps.door_lock.quality import QualityLimits
+from device_apps.mqtt import Broker
 from device_apps.toml_settings import read_settings
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -102,6 +104,8 @@ class Policy:
     lockout: LockoutRules = field(default_factory=LockoutRules)
     actuator: Actuation = field(default_factory=Actuation)
     camera: CameraLimits = field(default_factory=CameraLimits)
+    mqtt: Broker | None = None
+    home_assistant: HomeAssistantRules = field(default_factory=HomeAssistantRules)
 
 
 def read_policy(path: Path) -> Policy:

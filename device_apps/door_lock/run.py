@@ -13,6 +13,7 @@ from device_apps.door_lock.actuator import open_actuator
 from device_apps.door_lock.app import DoorLock, EgressPressed, PinEntered, Reported
 from device_apps.door_lock.camera import Camera, Frame
 from device_apps.door_lock.finding import Finding
+from device_apps.door_lock.network import Network
 from device_apps.door_lock.people import Refused
 from device_apps.door_lock.policy import Policy
 from device_apps.door_lock.recogniser import Recogniser
@@ -48,11 +49,15 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
     only = OnlyOne(state)
     if not told.camera.startswith(("rtsp", "http", "tcp", "udp", "/dev/")) and not told.camera.isdigit():
         open_source(told.camera, policy.camera.fps).close()  # a wrong name is said at once
-    told_to = [Background(listener) for listener in listeners]
-    events = Events(tuple(told_to))
+    events = Events()
 
     def tell(kind: str, **fields: object) -> None:
         events.tell(Event(kind, clock.wall(), fields))
+
+    network = Network(state, policy, clock, lambda why: tell("ignored", via="mqtt", reasons=[why]))
+    told_to = [Background(listener) for listener in (*listeners, *network.listeners)]
+    for listener in told_to:
+        events.add(listener)
 
     def say_refused(refused: tuple[Refused, ...]) -> None:
         tell("templates refused", templates=[asdict(one) for one in refused])
@@ -63,6 +68,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
     checks: dict[str, Callable[[float], str | None]] = {
         "camera": lambda now: None if camera.ended else camera.fault(now, policy.camera.lost_ms),
         "vision": watcher.fault,
+        **network.checks,
     }
     actuator = open_actuator(policy.actuator, lambda text: tell("bolt", says=text))
     try:
@@ -70,7 +76,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
             policy,
             clock,
             actuator=actuator,
-            audit=state.recorder(clock, told.anchor),
+            audit=state.recorder(clock, told.anchor, network.anchors),
             pins=state.pins(),
             face_lockout=state.lockout("face", policy.lockout, clock),
             pin_lockout=state.lockout("pin", policy.lockout, clock),
@@ -87,6 +93,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
         threading.Thread(target=_keypad, args=(lock,), name="keypad", daemon=True).start()
     camera.start()
     watcher.start()
+    network.start(lock, camera)
     until = None if told.seconds is None else time.monotonic() + told.seconds
     tell("started", camera=shown(told.camera), key=state.key.origin)
 
@@ -104,6 +111,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
         only.release()
         for listener in told_to:
             listener.close()
+        network.stop()
 
 
 class _Outstanding:

@@ -61,10 +61,10 @@ class State:
         """The key of the record's chain."""
         return self.key.derived("audit")
 
-    def recorder(self, clock: Clock, second: Path | None = None) -> Recorder:
+    def recorder(self, clock: Clock, second: Path | None = None, more: tuple[Anchor, ...] = ()) -> Recorder:
         """The record, open for appending; one that refuses everything where it cannot be opened."""
         try:
-            return AuditLog(self.audit, self.audit_key(), clock, self.anchors(second))
+            return AuditLog(self.audit, self.audit_key(), clock, (*self.anchors(second), *more))
         except EdgetoolError as error:
             return NoRecord(error)
 

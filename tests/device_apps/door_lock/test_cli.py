@@ -15,11 +15,13 @@ import pytest
 
 from device_apps.clock import SystemClock
 from device_apps.door_lock.__main__ import main
+from device_apps.door_lock.network import command_key
 from device_apps.door_lock.policy import read_policy
 from device_apps.door_lock.recogniser import Recogniser
 from device_apps.door_lock.run import Running, run
 from device_apps.door_lock.state import open_state
 from device_apps.events import Event
+from device_apps.signed_command import CommandCheck
 from tests.device_apps.door_lock.scenes import scene
 
 pytestmark = pytest.mark.shared_data
@@ -216,3 +218,15 @@ def test_a_person_who_is_revoked_is_unknown_at_the_next_frame(lock: Path, shared
     after = look(scene(shared_data, 2, 3), 2.0)
     assert after.match is not None
     assert after.match.person is None
+
+
+def test_a_command_is_signed_on_the_lock_or_with_its_key_elsewhere(lock: Path, tmp_path: Path) -> None:
+    key = command(lock, "remote", "key")
+    assert key.returncode == 0
+    (tmp_path / "key").write_text(key.stdout)
+    check = CommandCheck(command_key(open_state(lock / "state")), SystemClock())
+    for arguments in ([], ["--key", str(tmp_path / "key")]):
+        done = command(lock, "remote", "unlock", "--by", "hall", *arguments)
+        assert check.check(done.stdout.encode(), retained=False).by == "hall"
+    (tmp_path / "key").write_text("none")
+    assert "holds no key" in command(lock, "remote", "unlock", "--key", str(tmp_path / "key")).stderr

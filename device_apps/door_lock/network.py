@@ -1,0 +1,112 @@
+"""What of a lock others reach over the network, opened as the settings say: before the lock, which needs its parts."""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from device_apps.audit import Anchor
+from device_apps.clock import Clock
+from device_apps.door_lock.app import RemoteUnlock
+from device_apps.door_lock.home_assistant import HomeAssistant, Topics, commands
+from device_apps.door_lock.policy import Policy
+from device_apps.door_lock.state import State
+from device_apps.events import Listener
+from device_apps.mqtt import Broker, Mqtt, MqttAnchor
+from device_apps.signed_command import CommandCheck
+from edge.errors import EdgetoolError
+
+if TYPE_CHECKING:
+    from device_apps.door_lock.app import DoorLock
+    from device_apps.door_lock.camera import Camera
+
+JPEG_QUALITY = 80
+
+
+def command_key(state: State) -> bytes:
+    """The key of signed commands."""
+    return state.key.derived("signed commands")
+
+
+def broker_anchor(state: State, policy: Policy, clock: Clock) -> tuple[Anchor, ...]:
+    """The record's head on the broker, to be read; none where the settings name no broker."""
+    if policy.mqtt is None:
+        return ()
+    return (MqttAnchor(Mqtt(policy.mqtt, state.folder, clock), Topics(policy.mqtt.topic).head),)
+
+
+class MqttSide:
+    """The lock's connection to its broker; `tell` is told why a command was ignored. Raises as `Mqtt`."""
+
+    def __init__(self, broker: Broker, state: State, policy: Policy, clock: Clock, tell: Callable[[str], None]) -> None:
+        self._rules, self._topics = policy.home_assistant, Topics(broker.topic)
+        self._lock: DoorLock | None = None
+        check = CommandCheck(command_key(state), clock)
+        self.mqtt = Mqtt(
+            broker,
+            state.folder,
+            clock,
+            topics=(self._topics.command,) if self._rules.unlock else (),
+            heard=commands(check, clock, self._obey, tell),
+            will=self._topics.availability,
+        )
+        device = state.key.derived("mqtt id")[:6].hex()
+        self.listener: Listener = HomeAssistant(self.mqtt, self._topics, self._rules, device)
+        self.anchor: Anchor = MqttAnchor(self.mqtt, self._topics.head)
+        self._stopping = threading.Event()
+
+    def start(self, lock: "DoorLock", camera: "Camera") -> None:
+        """Connect, and obey from now on."""
+        self._lock = lock
+        self.mqtt.start()
+        if self._rules.picture_s:
+            threading.Thread(target=self._pictures, args=(camera,), name="mqtt pictures", daemon=True).start()
+
+    def stop(self) -> None:
+        """Disconnect."""
+        self._stopping.set()
+        self.mqtt.stop()
+
+    def _obey(self, by: str, until_s: float) -> None:
+        if self._lock is not None:
+            self._lock.submit(RemoteUnlock(by, "mqtt", until_s))
+
+    def _pictures(self, camera: "Camera") -> None:
+        import cv2
+
+        number = 0
+        while not self._stopping.wait(self._rules.picture_s):
+            frame = camera.newer_than(number, 0.0)
+            if frame is not None:
+                number = frame.number
+                _, jpeg = cv2.imencode(".jpg", frame.picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+                self.mqtt.publish(self._topics.picture, jpeg.tobytes(), qos=0)
+
+
+class Network:
+    """All of it. What cannot be opened is a fault in `checks`, and the lock runs without it."""
+
+    def __init__(self, state: State, policy: Policy, clock: Clock, tell: Callable[[str], None]) -> None:
+        self.checks: dict[str, Callable[[float], str | None]] = {}
+        self.listeners: list[Listener] = []
+        self.anchors: tuple[Anchor, ...] = ()
+        self._side: MqttSide | None = None
+        if policy.mqtt is not None:
+            try:
+                self._side = MqttSide(policy.mqtt, state, policy, clock, tell)
+            except EdgetoolError as error:
+                why = error.message
+                self.checks["broker"] = lambda _: why
+            else:
+                self.checks["broker"] = self._side.mqtt.fault
+                self.listeners.append(self._side.listener)
+                self.anchors = (self._side.anchor,)
+
+    def start(self, lock: "DoorLock", camera: "Camera") -> None:
+        """Begin to talk."""
+        if self._side is not None:
+            self._side.start(lock, camera)
+
+    def stop(self) -> None:
+        """Say good-bye, as far as somebody listens."""
+        if self._side is not None:
+            self._side.stop()
