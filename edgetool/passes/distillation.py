@@ -11,7 +11,7 @@ import numpy as np
 from edge.artifact import Artifact, Format
 from edge.errors import BadRecipe
 from edgetool.passes.recovery import loss_of
-from edgetool.passes.step import TRAINABLE, PassResult, all_positive, label, needed, positive, write_keras
+from edgetool.passes.step import KEPT, TRAINABLE, PassResult, all_positive, label, needed, positive, write_keras
 from edgetool.progress import At
 from edgetool.task import Task
 
@@ -94,7 +94,6 @@ class Distill(Taught, ABC):
     ) -> PassResult:
         from compress.training import FineTune, check_model
         from edgetool.passes.fitting import fit_task
-        from edgetool.passes.step import KEPT
 
         task = needed(task, self.name)
         student = self.learner(artifact, seed, trust)

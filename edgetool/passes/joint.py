@@ -9,7 +9,7 @@ from edge.artifact import Artifact, Format
 from edge.errors import BadModel, BadRecipe, UnknownName
 from edgetool.passes.distillation import Asked, Taught
 from edgetool.passes.learned_steps import twin
-from edgetool.passes.step import PassResult, calibration_samples, label, needed, write_keras
+from edgetool.passes.step import KEPT, PassResult, calibration_samples, label, needed, write_keras
 from edgetool.progress import At
 from edgetool.task import Task
 
@@ -62,7 +62,6 @@ class Joint(Taught):
     ) -> PassResult:
         from compress.training import FineTune, check_model
         from edgetool.passes.fitting import fit_task
-        from edgetool.passes.step import KEPT
 
         task = needed(task, self.name)
         student = self.learner(artifact, seed, trust)
