@@ -1,8 +1,10 @@
 """Making the candidates: each sequence of passes run in the conversion worker, finished steps kept."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from edge.artifact import Artifact, sha256_of
@@ -51,6 +53,14 @@ def identify(sequences: Sequence[tuple[str, tuple[Pass, ...]]]) -> list[str]:
     return ids
 
 
+@lru_cache(maxsize=1)
+def code_sha256() -> str:
+    """The hash of all code that changes or converts models: a result of other code is another result."""
+    root = Path(__file__).parent.parent
+    files = [path for place in ("compress", "convert", "edgetool/passes") for path in (root / place).rglob("*.py")]
+    return hashlib.sha256("".join(map(sha256_of, sorted(files))).encode()).hexdigest()
+
+
 def make(
     name: str,
     sequence: tuple[Pass, ...],
@@ -78,7 +88,8 @@ def make(
 
         # a teacher or a student that a pass reads is an input of it like the model
         read = [sha256_of(path) for path in getattr(step, "reads", ())]
-        key = key_of(before.sha256, step.name, settings(step), read, task_sha256, recipe.seed, environment().versions)
+        versions = {**environment().versions, "edgetool": code_sha256()}
+        key = key_of(before.sha256, step.name, settings(step), read, task_sha256, recipe.seed, versions)
         result = results.cached_pass(key, run_it)
         current = dataclasses.replace(result.artifact, steps=(*before.steps, *result.artifact.steps[-1:]))
         skipped = (*skipped, *(Skipped(f"{label(step)}: {s.what}", s.reason) for s in result.skipped))
