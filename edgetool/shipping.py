@@ -9,13 +9,11 @@ from typing import Any
 import numpy.typing as npt
 
 from edge.artifact import Artifact
-from edge.bundle import LICENCES, MODEL_NAMES, PROVENANCE, REPORT, SBOM, Golden, write_bundle
+from edge.bundle import REPORT, Golden, write_bundle
 from edge.errors import CheckFailed
 from edge.report import Candidate, Drop, Limits, Report, Verdict, to_json
-from edgetool.bundling.licences import licences
-from edgetool.bundling.parts import parts, requirements
-from edgetool.bundling.provenance import provenance
-from edgetool.bundling.sbom import bill_of_materials
+from edgetool.bundling.origin import Origin, documents
+from edgetool.bundling.parts import requirements
 from edgetool.candidates import Made
 from edgetool.choose import choose, failed_limits, reasons_against
 from edgetool.judge import run_on
@@ -141,9 +139,19 @@ def _bundle(
     source: Artifact,
 ) -> None:
     artifact, name = one.artifact, source.path.stem
-    requires = requirements(artifact.format)
-    packages = parts(requires)
+    versions = {"edgetool": report.edgetool, **report.environment.versions}
+    limits = {key: value for key, value in dataclasses.asdict(report.limits).items() if value is not None}
     row = next(row for row in _rows(report) if row.id == one.id)
+    origin = Origin(
+        command="compress",
+        source=source,
+        task=task.name,
+        task_sha256=task.sha256,
+        settings={"target": report.target, "limits": limits, "seed": report.seed},
+        versions=versions,
+        accuracy=row.accuracy,
+        requires=requirements(artifact.format),
+    )
     write_bundle(
         path,
         artifact,
@@ -153,12 +161,7 @@ def _bundle(
         task=task.name,
         preprocess=task.preprocess,
         labels=task.labels,
-        versions={"edgetool": report.edgetool, **report.environment.versions},
-        requires=requires,
-        documents={
-            REPORT: text,
-            SBOM: bill_of_materials(name, artifact, source, packages, report, row),
-            PROVENANCE: provenance(MODEL_NAMES[artifact.format], artifact, source, report),
-            LICENCES: licences(source.path, task.name, packages),
-        },
+        versions=versions,
+        requires=origin.requires,
+        documents={REPORT: text, **documents(name, artifact, origin)},
     )

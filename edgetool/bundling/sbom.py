@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge.artifact import Artifact
-from edge.report import Candidate, Report, to_json
+from edge.report import to_json
 from edge.tensors import TensorSpec
+from edgetool.bundling.origin import Origin
 from edgetool.bundling.parts import Part
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "edgetool.bundle/sbom")
 
 
-def bill_of_materials(
-    name: str, artifact: Artifact, source: Artifact, parts: Sequence[Part], report: Report, row: Candidate
-) -> str:
+def bill_of_materials(name: str, artifact: Artifact, parts: Sequence[Part], origin: Origin) -> str:
     """The model (hash, steps, tensors, measured accuracy), the model it was made of, and what runs it, as JSON."""
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.bom import Bom, BomMetaData
@@ -39,13 +38,15 @@ def bill_of_materials(
             pedigree=pedigree,
         )
 
-    subject = model(name, artifact, Pedigree(ancestors=[model(source.path.name, source)]))
+    source = origin.source
+    made = source.sha256 != artifact.sha256
+    subject = model(name, artifact, Pedigree(ancestors=[model(source.path.name, source)]) if made else None)
     packages = [_package(part) for part in parts]
     bom = Bom(components=packages, metadata=BomMetaData(component=subject))
     bom.register_dependency(subject, packages)
     plain = json.loads(make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string())
     del plain["metadata"]["timestamp"]
-    plain["metadata"]["component"]["modelCard"] = _model_card(artifact, report, row)
+    plain["metadata"]["component"]["modelCard"] = _model_card(artifact, origin)
     del plain["serialNumber"]
     plain["serialNumber"] = uuid.uuid5(NAMESPACE, json.dumps(plain, sort_keys=True)).urn
     return to_json(plain)
@@ -77,29 +78,29 @@ def _licence(text: str) -> Any:
     return LicenseFactory().make_from_string(text)
 
 
-def _model_card(artifact: Artifact, report: Report, row: Candidate) -> dict[str, Any]:
+def _model_card(artifact: Artifact, origin: Origin) -> dict[str, Any]:
     card: dict[str, Any] = {
         "modelParameters": {
-            "task": report.task.name,
+            "task": origin.task,
             "datasets": [
                 {
                     "type": "dataset",
-                    "name": report.task.name,
-                    "contents": {"properties": [{"name": "edgetool:sha256", "value": report.task.sha256}]},
+                    "name": origin.task,
+                    "contents": {"properties": [{"name": "edgetool:sha256", "value": origin.task_sha256}]},
                 }
             ],
             "inputs": [{"format": _tensor(spec)} for spec in artifact.inputs],
             "outputs": [{"format": _tensor(spec)} for spec in artifact.outputs],
         }
     }
-    if row.accuracy is not None:
-        low, high = row.accuracy.ci95
+    if origin.accuracy is not None:
+        low, high = origin.accuracy.ci95
         card["quantitativeAnalysis"] = {
             "performanceMetrics": [
                 {
-                    "type": row.accuracy.metric,
-                    "value": f"{row.accuracy.value:.6g}",
-                    "slice": f"{row.accuracy.split}, n = {row.accuracy.n}",
+                    "type": origin.accuracy.metric,
+                    "value": f"{origin.accuracy.value:.6g}",
+                    "slice": f"{origin.accuracy.split}, n = {origin.accuracy.n}",
                     "confidenceInterval": {"lowerBound": f"{low:.6g}", "upperBound": f"{high:.6g}"},
                 }
             ]

@@ -12,6 +12,7 @@ from edge.errors import EdgetoolError, from_system
 from edgetool.cli.apps import FORWARD, door_lock
 from edgetool.cli.apps import run as run_app
 from edgetool.cli.bench import bench
+from edgetool.cli.bundle import bundle
 from edgetool.cli.channel import channel
 from edgetool.cli.compress import compress
 from edgetool.cli.inspect import inspect
@@ -32,10 +33,12 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (compress, inspect, convert, evaluate, bench, passes, targets, delegates, report, serve, sign, verify):
+for command in (compress, inspect, convert, evaluate, bench, passes, targets, delegates, report, serve):
     app.command()(command)
 app.command("run", context_settings=FORWARD)(run_app)
 app.command("door-lock", context_settings=FORWARD)(door_lock)
+for on_bundles in (bundle, sign, verify):
+    app.command()(on_bundles)
 app.add_typer(keys, name="keys")
 app.add_typer(channel, name="channel")
 

@@ -9,18 +9,28 @@ import jsonschema_rs
 import pytest
 
 from edge.artifact import Artifact
+from edge.bundle import DOCUMENTS, REPORT
+from edge.report import Accuracy
 from edge.tensors import TensorSpec
 from edgetool.bundling.licences import licences
+from edgetool.bundling.origin import Origin, documents
 from edgetool.bundling.parts import Part, parts, requirements
 from edgetool.bundling.provenance import provenance
 from edgetool.bundling.sbom import bill_of_materials
-from tests.edgetool.reports import candidate, report
 
 INPUT, OUTPUT = TensorSpec("image", (None, 28, 28, 1), "float32"), TensorSpec("scores", (None, 10), "int8")
 SOURCE = Artifact(Path("net.keras"), "keras", (INPUT,), (OUTPUT,), "a" * 64)
 MODEL = Artifact(Path("net.tflite"), "tflite", (INPUT,), (OUTPUT,), "b" * 64, ("prune.magnitude", "quantize.int8"))
-ROW = candidate("tflite-int8")
-REPORT = report(ROW, chosen="tflite-int8")
+ORIGIN = Origin(
+    "compress",
+    SOURCE,
+    "clothes <b>",
+    "1" * 64,
+    {"target": "raspberrypi5", "limits": {"max_drop": 1.0}, "seed": 0},
+    {"edgetool": "0.1.0", "numpy": "2.0.1"},
+    Accuracy("accuracy", 0.92, 6000, "test", (0.91, 0.93)),
+    ("numpy>=1.24",),
+)
 PARTS = (Part("numpy", "2.0.1", "BSD-3-Clause"), Part("ai-edge-litert", "2.3.0", "Apache Software License"))
 
 
@@ -41,7 +51,7 @@ def test_parts_are_as_installed() -> None:
 
 
 def bom() -> str:
-    return bill_of_materials("net", MODEL, SOURCE, PARTS, REPORT, ROW)
+    return bill_of_materials("net", MODEL, PARTS, ORIGIN)
 
 
 def test_the_bill_of_materials_names_the_model_its_ancestor_and_its_parts() -> None:
@@ -63,10 +73,7 @@ def test_the_bill_of_materials_names_the_model_its_ancestor_and_its_parts() -> N
 def test_the_bill_of_materials_is_the_same_every_time() -> None:
     assert bom() == bom()
     other = dataclasses.replace(MODEL, sha256="c" * 64)
-    serials = {
-        json.loads(text)["serialNumber"]
-        for text in (bom(), bill_of_materials("net", other, SOURCE, PARTS, REPORT, ROW))
-    }
+    serials = {json.loads(text)["serialNumber"] for text in (bom(), bill_of_materials("net", other, PARTS, ORIGIN))}
     assert len(serials) == 2
     assert "timestamp" not in bom()
 
@@ -91,8 +98,8 @@ def test_the_bill_of_materials_is_cyclonedx() -> None:
 
 
 def test_provenance_says_what_was_done_to_what_with_which_data() -> None:
-    text = provenance("model.tflite", MODEL, SOURCE, REPORT)
-    assert text == provenance("model.tflite", MODEL, SOURCE, REPORT)
+    text = provenance("model.tflite", MODEL, ORIGIN)
+    assert text == provenance("model.tflite", MODEL, ORIGIN)
     plain = json.loads(text)
     assert plain["subject"] == [{"name": "model.tflite", "digest": {"sha256": "b" * 64}}]
     definition = plain["predicate"]["buildDefinition"]
@@ -113,3 +120,16 @@ def test_licences_are_as_stated_beside_the_model(tmp_path: Path) -> None:
     assert "Model net.keras:\n    SPDX-FileCopyrightText: 2026 Somebody\n    SPDX-License-Identifier: MIT\n" in text
     assert "Data own data:\n    not stated" in text
     assert "x 1: not stated" in text
+
+
+def test_all_documents_but_the_report_come_from_the_origin() -> None:
+    assert set(documents("net", MODEL, ORIGIN)) == set(DOCUMENTS) - {REPORT}
+
+
+def test_a_model_that_was_bundled_as_it_is_has_no_ancestor() -> None:
+    origin = dataclasses.replace(ORIGIN, command="bundle", source=MODEL, accuracy=None)
+    subject = json.loads(bill_of_materials("net", MODEL, PARTS, origin))["metadata"]["component"]
+    assert "pedigree" not in subject
+    assert "quantitativeAnalysis" not in subject["modelCard"]
+    plain = json.loads(provenance("model.tflite", MODEL, origin))
+    assert plain["predicate"]["buildDefinition"]["buildType"] == "edgetool.bundle/1"
