@@ -15,6 +15,7 @@ from edgetool.cli.bench import bench
 from edgetool.cli.bundle import bundle
 from edgetool.cli.channel import channel
 from edgetool.cli.compress import compress
+from edgetool.cli.deploy import deploy, devices, doctor, rollback
 from edgetool.cli.inspect import inspect
 from edgetool.cli.lists import delegates, passes, targets
 from edgetool.cli.models import convert, evaluate
@@ -35,6 +36,8 @@ app = typer.Typer(
 )
 for command in (compress, inspect, convert, evaluate, bench, passes, targets, delegates, report, serve):
     app.command()(command)
+for on_device in (deploy, rollback, devices, doctor):
+    app.command()(on_device)
 app.command("run", context_settings=FORWARD)(run_app)
 app.command("door-lock", context_settings=FORWARD)(door_lock)
 for on_bundles in (bundle, sign, verify):
