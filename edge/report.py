@@ -243,6 +243,7 @@ class Trial:
     on_front: bool
     failure: str | None = None
     point: tuple[int, ...] = ()
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True)

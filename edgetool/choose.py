@@ -61,14 +61,16 @@ def deciding(candidate: Candidate) -> Measurement | None:
     return next((m for m in candidate.measurements if m.threads == 1), None)
 
 
-def choose(candidates: tuple[Candidate, ...], limits: Limits, file_format: str | None = None) -> Choice:
+def choose(
+    candidates: tuple[Candidate, ...], limits: Limits, file_format: str | None = None, preferred: str | None = None
+) -> Choice:
     """The candidate that wins, among those of one format where `file_format` is given.
 
     Candidates that are `faster` than their baseline come before those that are `not_slower`. Among the faster
     ones the fastest wins, and of all that are as fast as it (overlapping 95 % intervals, or within 5 %) the one
     that packs smallest: its bytes in the bundle, or gzipped in reports of before bundles were packed. Among the
     `not_slower` ones the smallest wins. Candidates whose drop is decided on `val` come before those whose drop is
-    unresolved there.
+    unresolved there. `preferred`, the knee of a search that had no limits to decide by, comes before all of its tier.
     """
     rejected: dict[str, tuple[str, ...]] = {}
     eligible: list[Candidate] = []
@@ -83,7 +85,7 @@ def choose(candidates: tuple[Candidate, ...], limits: Limits, file_format: str |
     winner: Candidate | None = None
     for resolved in (True, False):
         tier = [c for c in eligible if (c.val_drop is None or c.val_drop.verdict == "pass") is resolved]
-        winner = winner or _best(tier)
+        winner = winner or next((c for c in tier if c.id == preferred), None) or _best(tier)
     for candidate in eligible:
         if winner is not None and candidate.id != winner.id:
             rejected[candidate.id] = (f"{winner.id} is better",)

@@ -26,14 +26,17 @@ from edgetool.conversion_worker import (
 from edgetool.data.load import require_data
 from edgetool.judge import Outputs, doubt_about, golden_inputs, outputs_on, paired_drop, parity_of, run_on
 from edgetool.latency import race_all
+from edgetool.lock import NAME as LOCK
+from edgetool.lock import lock_text, other_versions, require_same
 from edgetool.metrics import metric as metric_named
 from edgetool.passes import check_sequence, default_sequences
 from edgetool.passes.step import KERAS, Pass, label
 from edgetool.progress import Progress
 from edgetool.recipe import Recipe, limits_for
+from edgetool.results import write_whole
 from edgetool.search.run import Searched
 from edgetool.search.start import HERE, Machines, reported, searched
-from edgetool.shipping import confirmed, failure_of, wanted, write_run
+from edgetool.shipping import confirmed, failure_of, locked, wanted, write_run
 from edgetool.task import Task
 from edgetool.workspace import Workspace, require_usable
 
@@ -142,6 +145,8 @@ def _read(recipe: Recipe, worker: ConversionWorker, progress: Progress) -> _Job:
     progress.at(0.5, f"reading {recipe.task.data}")
     task = load_source(recipe.task, source)
     limits = limits_for(recipe, task.metric)
+    if recipe.lock is not None:
+        require_same(recipe.lock, source, task.sha256)
     baselines = baseline_sequences(source, recipe.target.engines)
     return _Job(recipe, limits, source, params, macs, task, baselines, sequences, formats)
 
@@ -185,9 +190,15 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, machines: Ma
     rows = {name: dataclasses.replace(row, measurements=measured.get(name, ())) for name, row in rows.items()}
 
     progress.stage(CONFIRM)
-    ids, rejected = wanted(
-        [rows[one.id] for one in made], {key: rows[one.id] for key, one in baselines.items()}, job.limits
-    )
+    if recipe.lock is None:
+        ids, rejected = wanted(
+            [rows[one.id] for one in made],
+            {key: rows[one.id] for key, one in baselines.items()},
+            job.limits,
+            _preferred(job, found, made),
+        )
+    else:
+        ids, rejected = locked(rows, [one.id for one in made], recipe.lock.ships, job.limits)
     if doubt is not None:
         # A float32 model that knows nothing cannot lose anything: every drop would pass.
         ids, rejected = [], {one.id: (doubt,) for one in made}
@@ -212,11 +223,52 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, machines: Ma
         candidates=tuple(rows[one.id] for one in everyone if one is not first),
         chosen=chosen,
         race=conditions,
-        skipped=(*skipped, *not_made, *not_run, *not_raced, *_elsewhere(recipe)),
+        skipped=(*skipped, *not_made, *not_run, *not_raced, *_elsewhere(recipe), *_unlike(recipe)),
         search=None if found is None else reported(found),
     )
     report = write_run(report, shipped if chosen else [], task, golden, job.source, workspace)
+    _write_lock(job, report, shipped if chosen else [], {one.id: one for one in baselines.values()}, workspace)
     return Finished(report, failure_of(report))
+
+
+def _preferred(job: _Job, found: Searched | None, made: list[Made]) -> str | None:
+    """The id of the front's knee, where a search had no limits of size, time or memory to decide by."""
+    limits = job.limits
+    if found is None or (limits.max_size_bytes, limits.max_p95_ms, limits.max_rss_bytes) != (None, None, None):
+        return None
+    knee = identify(list(zip(job.formats, job.sequences, strict=True)))[0]
+    return next((one.id for one in made if one.id == knee), None)
+
+
+def _write_lock(
+    job: _Job, report: Report, shipped: list[Made], baselines: dict[str, Made], workspace: Workspace
+) -> None:
+    path = workspace.out / LOCK
+    if not shipped:
+        path.unlink(missing_ok=True)
+        return
+    passes = dict(zip(identify(list(zip(job.formats, job.sequences, strict=True))), job.sequences, strict=True))
+    kept = [one for one in shipped if one.id not in baselines]
+    # the ids that these few have when they are all there is
+    again = identify([(one.artifact.format, passes[one.id]) for one in kept])
+    names = dict(zip([one.id for one in kept], again, strict=True))
+    text = lock_text(
+        job.recipe,
+        report,
+        job.source,
+        [passes[one.id] for one in kept],
+        [names.get(one.id, one.id) for one in shipped],
+        job.task.metric.drop_unit,
+        workspace.out,
+    )
+    write_whole(path, text.encode())
+
+
+def _unlike(recipe: Recipe) -> tuple[Skipped, ...]:
+    if recipe.lock is None:
+        return ()
+    here = environment()
+    return other_versions(recipe.lock, {"edgetool": __version__, "python": here.python, **here.versions})
 
 
 def _baselines(

@@ -27,14 +27,15 @@ import tomllib
 from edge.errors import BadRecipe, UnknownName
 from edge.report import Limits
 from edge.target import Target, target, this_machine
+from edgetool.lock import Lock, read_lock
 from edgetool.metrics import Metric
 from edgetool.passes import pass_from_settings
 from edgetool.passes.step import Pass
-from edgetool.units import parse_bytes, parse_drop, parse_duration, parse_milliseconds
+from edgetool.units import format_bytes, parse_bytes, parse_drop, parse_duration, parse_milliseconds
 
 DEFAULT_MAX_DROP = {"points": 1.0, "relative": 0.01, "dB": 0.5}
 
-_KEYS = ("model", "task", "target", "seed", "limits", "passes", "search", "trust")
+_KEYS = ("model", "task", "target", "seed", "limits", "passes", "search", "trust", "lock")
 _SEARCH_KEYS = ("trials", "time_budget")
 _TASK_KEYS = ("data", "metric", "target_column", "pixels")
 _KINDS = {int: "a whole number", bool: "true or false", str: "a text", dict: "a table"}
@@ -67,7 +68,8 @@ class Budget:
 @dataclass(frozen=True)
 class Recipe:
     """One run of `edgetool compress`. `sequences` are the passes of each candidate, in order; None searches for them
-    where there is a `search`, else tries what `edgetool.passes.default_sequences` has for the model's format.
+    where there is a `search`, else tries what `edgetool.passes.default_sequences` has for the model's format. With a
+    `lock` they ship without a choice, and the model and the data have to be those that were locked.
     """
 
     model: Path
@@ -79,6 +81,7 @@ class Recipe:
     max_drop: tuple[float, str] | None = None
     seed: int = 0
     trust: bool = False
+    lock: Lock | None = None
 
 
 def limits_from(texts: Mapping[str, str]) -> Limits:
@@ -106,7 +109,14 @@ def limits_for(recipe: Recipe, metric: Metric) -> Limits:
         raise BadRecipe(
             f"max_drop is in {unit}, but the drop of {metric.name} is in {metric.drop_unit}", f"write {example}"
         )
-    return replace(recipe.limits, max_drop=value)
+    limits = recipe.limits
+    size, memory = limits.max_size_bytes, limits.max_rss_bytes
+    if size is not None and memory is not None and size > memory:
+        raise BadRecipe(
+            f"the limits contradict one another: a model of {format_bytes(size)} is not held in {format_bytes(memory)}",
+            "max_rss is for the whole process: name more than max_size",
+        )
+    return replace(limits, max_drop=value)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -132,6 +142,7 @@ def read_recipe(path: Path) -> Recipe:
     if seed < 0:
         raise BadRecipe(f"{path.name}: the seed is {seed}", "a seed is 0 or more")
     sequences = data.get("passes")
+    locked = _of_type(data, "lock", dict, None, path)
     searched = _of_type(data, "search", dict, None, path)
     for key in searched or ():
         if key not in _SEARCH_KEYS:
@@ -140,12 +151,13 @@ def read_recipe(path: Path) -> Recipe:
         model=model,
         task=_task_source(data, path, seed),
         target=target(data["target"]) if "target" in data else this_machine(),
-        sequences=None if sequences is None else _sequences(sequences, path),
+        sequences=None if sequences is None else _sequences(sequences, path, empty=locked is not None),
         search=None if searched is None else budget(searched.get("trials"), searched.get("time_budget"), sequences),
         limits=limits_from(limits),
         max_drop=parse_drop(str(limits["max_drop"])) if "max_drop" in limits else None,
         seed=seed,
         trust=_of_type(data, "trust", bool, False, path),
+        lock=None if locked is None else read_lock(locked, path),
     )
 
 
@@ -179,8 +191,8 @@ def _beside(recipe: Path, data: str) -> str:
     return str(beside) if beside.exists() else data
 
 
-def _sequences(value: Any, path: Path) -> tuple[tuple[Pass, ...], ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(line, list) for line in value):
+def _sequences(value: Any, path: Path, *, empty: bool) -> tuple[tuple[Pass, ...], ...]:
+    if not isinstance(value, list) or not (value or empty) or not all(isinstance(line, list) for line in value):
         raise BadRecipe(f"{path.name}: passes must be a list of lists", 'for example passes = [["quantize.int8"]]')
     return tuple(tuple(_one_pass(entry, path) for entry in line) for line in value)
 

@@ -20,20 +20,25 @@ from edgetool.judge import run_on
 from edgetool.render.page import page
 from edgetool.render.words import corrected_words, drop_words
 from edgetool.results import write_whole
+from edgetool.search.binding import binding
 from edgetool.task import Task
 from edgetool.workspace import Workspace
 
 
 def wanted(
-    candidates: Sequence[Candidate], baselines: Mapping[str, Candidate], limits: Limits
+    candidates: Sequence[Candidate],
+    baselines: Mapping[str, Candidate],
+    limits: Limits,
+    preferred: str | None = None,
 ) -> tuple[list[str], dict[str, tuple[str, ...]]]:
     """The ids to confirm on `test`, the one to bundle first, then the best of every other format; and for the
     other candidates why they are not among them.
 
     Where nothing that was tried may ship, the float32 baseline stands if it meets the limits: it is what the
     others had to be proven better than. (A drop that `val` cannot resolve goes on to `test`, and may end there.)
+    `preferred` is the id that wins wherever it may ship.
     """
-    choice = choose(tuple(candidates), limits)
+    choice = choose(tuple(candidates), limits, preferred=preferred)
     first_format = next(iter(baselines))
     if choice.chosen is None:
         baseline = baselines[first_format]
@@ -52,6 +57,17 @@ def wanted(
         elif not _against_baseline(baseline, limits):
             ids.append(baseline.id)
     return ids, {name: reasons for name, reasons in choice.rejected.items() if name not in ids}
+
+
+def locked(
+    rows: Mapping[str, Candidate], made: Sequence[str], ships: Sequence[str], limits: Limits
+) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """The ids that a lock ships, and why the others of `made` do not; none where its first cannot."""
+    against = {name: _against_baseline(rows[name], limits) for name in ships if name in rows}
+    ids = [name for name in ships if against.get(name) == ()]
+    if ids[:1] != list(ships[:1]):
+        ids = []
+    return ids, {name: against.get(name) or ("it is not what was locked",) for name in made if name not in ids}
 
 
 def _against_baseline(baseline: Candidate, limits: Limits) -> tuple[str, ...]:
@@ -83,8 +99,9 @@ def failure_of(report: Report) -> CheckFailed | None:
         return CheckFailed("nothing ships: no candidate could be made", "see `skipped` in the report")
     near = min(rows, key=lambda row: (len(reasons_against(row, report.limits)), row.size_bytes))
     assert near.verdict is not None
+    binds = None if report.search is None else binding(report.search, report.limits)
     return CheckFailed(
-        f"nothing ships; nearest is {near.id}: {'; '.join(near.verdict.failed_limits)}",
+        f"nothing ships; {binds or f'nearest is {near.id}: ' + '; '.join(near.verdict.failed_limits)}",
         "loosen the limit that binds, add test examples where it says unresolved, or try other passes",
     )
 

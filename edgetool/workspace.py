@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TextIO
 
 from edge.errors import BadInput, EnvironmentFailed
+from edgetool.lock import NAME as LOCK
 from edgetool.results import Results
 
 _MARK = ".edgetool"
-_OURS = ("work", "report.json", "report.html")
+_OURS = ("work", "report.json", "report.html", LOCK)
 
 
 class Workspace(Results):

@@ -71,6 +71,7 @@ def page(report: Report) -> str:
         "<h2>Measurements</h2>",
         _measurements(everyone),
         _skipped(report, everyone),
+        _again(report),
         _environment(report),
     ]
     return (
@@ -201,6 +202,16 @@ def _skipped(report: Report, everyone: tuple[Candidate, ...]) -> str:
         return "<h2>Skipped</h2><p>Nothing was skipped.</p>"
     items = "".join(f"<li><b>{_e(what)}</b>: {_e(reason)}</li>" for what, reason in said)
     return f"<h2>Skipped</h2><ul>{items}</ul>"
+
+
+def _again(report: Report) -> str:
+    if report.chosen is None:
+        return "<h2>How to make it again</h2><p>Nothing shipped, so there is nothing to make again.</p>"
+    return (
+        "<h2>How to make it again</h2><p><code>edgetool compress recipe.lock.toml --out DIR</code> with the "
+        "<code>recipe.lock.toml</code> beside this page: it holds the passes with all settings, the seed, the "
+        "versions and the hashes of model and data. On the same machine it makes the same bytes.</p>"
+    )
 
 
 def _environment(report: Report) -> str:

@@ -8,8 +8,8 @@ from edge.report import Report, Trial
 from edgetool.render.words import duration, scale_of
 from edgetool.units import format_bytes
 
-WIDTH, HEIGHT = 720, 340
-TOP, LEFT, RIGHT, FLOOR = 20, 62, WIDTH - 24, HEIGHT - 48
+WIDTH, HEIGHT = 480, 330
+TOP, LEFT, RIGHT, FLOOR = 36, 62, WIDTH - 24, HEIGHT - 48
 # A collapsed trial must not squeeze the others into a line: the axis ends at this many limits.
 MOST_LIMITS = 3.0
 
@@ -56,7 +56,7 @@ def _front(report: Report, unit: str, cost: Cost, words: Callable[[float], str],
     body.append(_text((LEFT + RIGHT) / 2, HEIGHT - 8, f"{axis} (left is better)", "middle", "axis"))
     body.append(_text(4, 13, f"drop on val,{name or ' absolute'}", "start", "axis"))
     steps = _staircase([(x(found), y((one.drop or 0.0) * factor)) for one, found in points])
-    body.append(f'<polyline class="front" points="{" ".join(f"{px:.1f},{py:.1f}" for px, py in steps)}"/>')
+    body.append(f'<polyline class="edge" points="{" ".join(f"{px:.1f},{py:.1f}" for px, py in steps)}"/>')
     for one, found in sorted(points, key=lambda point: point[0].on_front):
         drop = (one.drop or 0.0) * factor
         upper = (one.drop if one.upper95 is None else one.upper95) or 0.0
@@ -65,8 +65,8 @@ def _front(report: Report, unit: str, cost: Cost, words: Callable[[float], str],
         body.append(_mark(x(found), y(drop), kind, beyond=drop > high))
         if one.on_front:
             body.append(_text(x(found) + 7, y(drop) - 6, str(one.number), "start", kind))
-    title = f"Drop against {axis} of {len(points)} trials"
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">{"".join(body)}</svg>'
+    title = html.escape(f"Drop against {axis} of {len(points)} trials")
+    return f'<svg class="front" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">{"".join(body)}</svg>'
 
 
 def _staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -96,6 +96,7 @@ def reported(found: Searched) -> Search:
             on_front=one.number in front,
             failure=one.failure,
             point=one.point,
+            size_bytes=None if one.artifact is None else one.artifact.size_bytes,
         )
         for one in found.trials
     )

@@ -83,3 +83,13 @@ def test_limits_name_the_value_and_the_limit() -> None:
 def test_one_format_only() -> None:
     rows = (candidate("a", 0.2, lost=SMALL_LOSS), candidate("b", 0.9, lost=SMALL_LOSS, file_format="onnx"))
     assert choose(rows, LIMITS, "onnx").chosen == "b"
+
+
+def test_the_knee_of_a_search_without_limits_comes_before_faster_and_smaller_ones() -> None:
+    knee, fast = candidate("knee", 0.8, lost=SMALL_LOSS), candidate("fast", 0.2, gzip_bytes=10, lost=SMALL_LOSS)
+    assert choose((fast, knee), LIMITS).chosen == "fast"
+    assert choose((fast, knee), LIMITS, preferred="knee").chosen == "knee"
+    slow = candidate("knee", 1.4, "slower", lost=SMALL_LOSS)
+    assert choose((fast, slow), LIMITS, preferred="knee").chosen == "fast"
+    unsure = candidate("knee", 0.8, lost=drop(0.5, 2, "unresolved"))
+    assert choose((fast, unsure), LIMITS, preferred="knee").chosen == "fast"

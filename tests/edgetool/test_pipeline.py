@@ -96,6 +96,7 @@ def test_what_ships_is_there_and_runs_as_a_bundle(finished: tuple[Finished, Path
     assert chosen.drop is None or chosen.drop.verdict == "pass"
     assert (out / chosen.file).stat().st_size == chosen.size_bytes
     assert {path.suffix for path in out.glob("diabetes.*")} == {".tflite", ".onnx", ".edge"}
+    assert (out / "recipe.lock.toml").is_file()
     bundle = open_bundle(out / "diabetes.edge")
     assert bundle.manifest.format == chosen.format
     assert set(bundle.documents) == set(DOCUMENTS)

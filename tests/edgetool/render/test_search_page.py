@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
@@ -52,9 +53,9 @@ def test_the_page_of_a_search_is_whole_and_needs_nothing_else(searched: Report) 
 
 
 def test_all_that_is_drawn_lies_inside_its_picture(searched: Report) -> None:
-    for height, picture in re.findall(r'<svg viewBox="0 0 720 (\d+)".*?>(.*?)</svg>', page(searched)):
+    for width, height, picture in re.findall(r'<svg.*?viewBox="0 0 (\d+) (\d+)".*?>(.*?)</svg>', page(searched)):
         for name, value in re.findall(r' (x|y|x1|x2|y1|y2|cx|cy)="(-?[\d.]+)"', picture):
-            assert 0 <= float(value) <= (720 if "x" in name else int(height))
+            assert 0 <= float(value) <= int(width if "x" in name else height)
 
 
 def test_what_a_pass_bought_is_by_trials_that_differ_in_it_alone(searched: Report) -> None:
@@ -75,7 +76,7 @@ def test_trials_of_one_reason_are_said_together() -> None:
     assert trial_failures(reported(Searched(SPACE, trials, (), 1.0))) == [("trials 0, 1, 2", "left nothing")]
 
 
-def test_the_terminal_has_the_front(searched: Report, tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_has_the_front(searched: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_report(searched, tmp_path)
     text = capsys.readouterr().out
     assert "front of 13 trials on val" in text

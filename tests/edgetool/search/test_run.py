@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from edge.errors import CheckFailed, EnvironmentFailed
-from edge.report import Limits
+from edge.report import Limits, Search, Trial
 from edgetool.progress import Silent
 from edgetool.recipe import Budget
+from edgetool.search.binding import binding
 from edgetool.search.finalists import finalists
 from edgetool.search.front import hypervolume
 from edgetool.search.order import LAG, front_of
@@ -125,3 +126,19 @@ def test_a_search_without_any_result_fails_with_the_first_reason(tmp_path: Path)
     record = Record(str(tmp_path / "j"), "study", SPACE, 2, lambda _: None)
     with pytest.raises(CheckFailed, match="time was over"):
         search(SPACE, job(), "study", Budget(5, -1.0), LIMITS, executor(1), record, None, Silent())
+
+
+def test_the_limit_that_binds_and_the_nearest_trial_are_named() -> None:
+    trials = tuple(
+        Trial(k, ("quantize.int8",), 1.0, drop, drop, 100, p50, "measured", 1.0, on_front=True, size_bytes=size)
+        for k, (drop, size, p50) in enumerate([(0.5, 3000, 1.0), (0.9, 1500, 1.0), (2.0, 900, 1.0)])
+    )
+    found = Search(trials, 1.0)
+    tight = binding(found, Limits(max_drop=1.0, max_size_bytes=1000))
+    assert tight is not None
+    assert "max_size binds: the nearest, trial 1 (quantize.int8), has 1.5 kB, limit 1.0 kB" in tight
+    slow = binding(found, Limits(max_drop=5.0, max_p95_ms=0.5))
+    assert slow is not None
+    assert "max_p95 binds" in slow
+    assert binding(found, Limits(max_drop=1.0, max_size_bytes=2000)) is None
+    assert binding(found, Limits()) is None
