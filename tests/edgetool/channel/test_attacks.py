@@ -4,6 +4,7 @@ stays. (Extraneous dependencies do not apply: a bundle has none. Wrong software 
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tuf.api.metadata import MetaFile, TargetFile
@@ -335,3 +336,12 @@ def test_a_release_number_rises_with_every_bundle(rig: Rig) -> None:
     second = rig.device().latest("door")
     assert (first.release, second.release) == (1, 2)
     assert first.sha256 == second.sha256
+
+
+def test_two_looks_at_a_time_take_turns(updated: Rig) -> None:
+    content = updated.publish("3")
+    with ThreadPoolExecutor(4) as pool:
+        offers = list(pool.map(lambda _: updated.device().latest("door"), range(8)))
+    assert {offer.release for offer in offers if offer is not None} == {3}
+    assert len(offers) == 8
+    assert updated.get() == content

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from typer.testing import CliRunner
 
 from edge.__main__ import main as edge_main
@@ -91,6 +92,25 @@ def test_from_keys_to_a_device(rig: Rig, capsys):
     words[1] = "window"
     assert edge_main(words) == 2
     assert "no 'window' for pi5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", ["timestamp.json", "snapshot.json", "targets.json", "/targets/"])
+def test_a_device_that_is_killed_has_the_old_release_and_takes_the_new_one_later(rig: Rig, step: str):
+    """Killed while half of a file is there: at each step the file that runs is whole, and nothing stands in the way."""
+    words = [sys.executable, "-m", "edge", "update", "door", "--channel", rig.web.url, "--device", "pi5"]
+    words += ["--root", rig.keys / "root.json", "--state", rig.home / "state", "--out", rig.home / "got.edge"]
+    first = rig.publish("1")
+    subprocess.run(words, check=True, capture_output=True)
+    second = rig.publish("2")
+    rig.web.misbehave[step] = "half"
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as device:
+        assert rig.web.halfway.wait(60)
+        device.kill()
+    assert (rig.home / "got.edge").read_bytes() == first
+    rig.web.misbehave.clear()
+    subprocess.run(words, check=True, capture_output=True)
+    assert (rig.home / "got.edge").read_bytes() == second
+    assert {path.name for path in (rig.home / "state").iterdir()} == {"metadata", "clock", "lock"}
 
 
 def test_looking_for_updates_needs_no_numpy():

@@ -18,6 +18,7 @@ class Web(ThreadingHTTPServer):
         self.misbehave: dict[str, str] = {}
         self.asked: list[str] = []
         self.over = threading.Event()
+        self.halfway = threading.Event()  # "half" has sent its half
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -67,6 +68,13 @@ class Handler(BaseHTTPRequestHandler):
                 return
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
+
+    def half(self, content: bytes) -> None:
+        self.head(len(content))
+        self.wfile.write(content[: len(content) // 2])
+        self.wfile.flush()
+        self.server.halfway.set()
+        self.server.over.wait()
 
     def silent(self, content: bytes) -> None:
         self.head(len(content))
