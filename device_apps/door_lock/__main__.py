@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", type=Path, metavar="FILE", help="the settings (door-lock.toml of the state)")
     run.add_argument("--keypad", action="store_true", help="lines of the standard input are PINs, or `egress`")
     run.add_argument("--anchor", type=Path, metavar="FILE", help="keep the audit record's head here too")
+    run.add_argument("--page", type=int, metavar="PORT", help="show the page on this port, for this machine")
     run.add_argument("--seconds", type=float, metavar="S", help="stop after so long")
     run.add_argument("--json", action="store_true", help="print every event as a line of JSON")
     run.set_defaults(command=_run)
@@ -102,12 +103,15 @@ def _parser() -> argparse.ArgumentParser:
     audit.set_defaults(command=_audit)
 
     remote = commands.add_parser("remote", help="the key of signed commands, or a command that is signed now")
-    remote.add_argument("action", choices=["key", "unlock"])
+    remote.add_argument("action", choices=["key", "unlock", "webhook-key"])
     remote.add_argument("--key", type=Path, metavar="FILE", help="sign with the key in this file, where no lock is")
     remote.add_argument("--by", default="command line", metavar="NAME", help="who asks, for the record")
     remote.set_defaults(command=_remote)
 
-    for command in (run, init, calibrate, enrol, people, pin, audit, remote):
+    password = commands.add_parser("password", help="give the page its password, which is asked for")
+    password.set_defaults(command=_password)
+
+    for command in (run, init, calibrate, enrol, people, pin, audit, remote, password):
         command.add_argument(
             "--state", type=Path, default=Path("~/.local/state/edgetool/door-lock"), metavar="FOLDER",
             help="where the lock keeps settings, people and record (%(default)s)",
@@ -140,7 +144,9 @@ def _run(options: argparse.Namespace) -> None:
 
     state, policy = _open(options)
     listener: Listener = JsonLines(sys.stdout) if options.json else _Console(_names(state))
-    told = Running(options.camera, state.folder / "models", options.anchor, options.keypad, options.seconds)
+    told = Running(
+        options.camera, state.folder / "models", options.anchor, options.keypad, options.seconds, options.page
+    )
     run(state, policy, told, SystemClock(), (listener,))
 
 
@@ -268,11 +274,24 @@ def _audit(options: argparse.Namespace) -> None:
     _print(f"{state.audit}: {head.seq} lines, all in the chain, none cut off; head {head.mac[:16]}")
 
 
+def _password(options: argparse.Namespace) -> None:
+    import getpass
+
+    from device_apps.door_lock.page import page_password
+
+    entered = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    page_password(_state(options)).set(entered)
+    _print("the page has a password")
+
+
 def _remote(options: argparse.Namespace) -> None:
     from device_apps.clock import SystemClock
-    from device_apps.door_lock.network import command_key
+    from device_apps.door_lock.network import command_key, webhook_key
     from device_apps.signed_command import key_in, signed_command
 
+    if options.action == "webhook-key":
+        _print(webhook_key(_state(options)).hex())
+        return
     key = command_key(_state(options)) if options.key is None else key_in(options.key)
     if options.action == "key":
         _print(key.hex())

@@ -72,6 +72,19 @@ def calibrated(state: State, policy: Policy, faces: Path, fmr: float, progress: 
 def enrol(
     state: State, policy: Policy, name: str, camera: str, clock: Clock, advise: Callable[[Advice], None]
 ) -> tuple[Person, tuple[str, ...]]:
+    """As `enrol_from`, with a camera that is opened for it."""
+    open_source(camera, policy.camera.fps).close()  # what cannot be opened is said at once
+    frames = Camera(lambda: open_source(camera, policy.camera.fps), clock)
+    frames.start()
+    try:
+        return enrol_from(state, policy, name, frames, clock, advise)
+    finally:
+        frames.stop()
+
+
+def enrol_from(
+    state: State, policy: Policy, name: str, frames: Camera, clock: Clock, advise: Callable[[Advice], None]
+) -> tuple[Person, tuple[str, ...]]:
     """Guide somebody through the shots, check against the others, and keep the templates; and the warnings.
 
     Raises:
@@ -86,12 +99,9 @@ def enrol(
         raise BadInput(f"{name} is enrolled already", "`people remove` comes first, or give another name")
     calibration = read_calibration(state.calibration, policy.models.embedder.sha256)
     vision = open_vision(policy, state.folder / "models")
-    open_source(camera, policy.camera.fps).close()  # what cannot be opened is said at once
-    frames = Camera(lambda: open_source(camera, policy.camera.fps), clock)
     enrolment = Enrolment(calibration.threshold)
     until = time.monotonic() + ENROL_S
     said, number = "", 0
-    frames.start()
     try:
         while not enrolment.is_complete and time.monotonic() < until:
             frame = frames.newer_than(number, 0.2)
@@ -105,7 +115,6 @@ def enrol(
                 advise(advice)
             said = advice.text
     finally:
-        frames.stop()
         vision.close()
     if not enrolment.is_complete:
         raise BadData(

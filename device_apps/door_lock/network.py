@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING
 from device_apps.audit import Anchor
 from device_apps.clock import Clock
 from device_apps.door_lock.app import RemoteUnlock
-from device_apps.door_lock.home_assistant import HomeAssistant, Topics, commands
-from device_apps.door_lock.policy import Policy
+from device_apps.door_lock.home_assistant import HomeAssistant, Topics, commands, is_notable
+from device_apps.door_lock.live import Live
+from device_apps.door_lock.page import Door, page_app
+from device_apps.door_lock.policy import PageRules, Policy
 from device_apps.door_lock.state import State
 from device_apps.events import Listener
+from device_apps.metrics import Metrics
 from device_apps.mqtt import Broker, Mqtt, MqttAnchor
 from device_apps.signed_command import CommandCheck
-from edge.errors import EdgetoolError
+from device_apps.web.server import Server
+from device_apps.webhook import Webhook
+from edge.errors import BadInput, EdgetoolError
 
 if TYPE_CHECKING:
     from device_apps.door_lock.app import DoorLock
@@ -25,6 +30,11 @@ JPEG_QUALITY = 80
 def command_key(state: State) -> bytes:
     """The key of signed commands."""
     return state.key.derived("signed commands")
+
+
+def webhook_key(state: State) -> bytes:
+    """The key that signs what the webhook sends."""
+    return state.key.derived("webhook")
 
 
 def broker_anchor(state: State, policy: Policy, clock: Clock) -> tuple[Anchor, ...]:
@@ -83,16 +93,32 @@ class MqttSide:
 
 
 class Network:
-    """All of it. What cannot be opened is a fault in `checks`, and the lock runs without it."""
+    """All of it. A broker that cannot be asked is a fault in `checks`; a page that cannot be shown is only told.
 
-    def __init__(self, state: State, policy: Policy, clock: Clock, tell: Callable[[str], None]) -> None:
+    `tell` tells an event of a kind with a text of why or where. `page` asks for the page on this port.
+    """
+
+    def __init__(
+        self, state: State, policy: Policy, clock: Clock, tell: Callable[[str, str], None], page: int | None = None
+    ) -> None:
+        self._state, self._policy, self._clock, self._tell = state, policy, clock, tell
         self.checks: dict[str, Callable[[float], str | None]] = {}
         self.listeners: list[Listener] = []
         self.anchors: tuple[Anchor, ...] = ()
         self._side: MqttSide | None = None
+        self._page = policy.page if page is None else PageRules((policy.page or PageRules()).host, page)
+        self._live: Live | None = None
+        self._server: Server | None = None
+        self._webhook: Webhook | None = None
+        if self._page is not None:
+            self._live, self._metrics = Live(), Metrics("door_lock")
+            self.listeners += [self._live, self._metrics]
+        if policy.webhook is not None:
+            self._webhook = Webhook(policy.webhook, webhook_key(state), is_notable)
+            self.listeners.append(self._webhook)
         if policy.mqtt is not None:
             try:
-                self._side = MqttSide(policy.mqtt, state, policy, clock, tell)
+                self._side = MqttSide(policy.mqtt, state, policy, clock, lambda why: tell("ignored", why))
             except EdgetoolError as error:
                 why = error.message
                 self.checks["broker"] = lambda _: why
@@ -105,8 +131,32 @@ class Network:
         """Begin to talk."""
         if self._side is not None:
             self._side.start(lock, camera)
+        if self._page is not None and self._live is not None:
+            self._live.camera = camera
+            try:
+                self._server = self._opened(self._page, self._live, lock)
+            except EdgetoolError as error:
+                self._tell("page", f"{error.message}" + (f": {error.hint}" if error.hint else ""))
+
+    def _opened(self, rules: PageRules, live: Live, lock: "DoorLock") -> Server:
+        door = Door(self._state, self._policy, self._clock, live, self._metrics, lock)
+        if not door.password.is_set:
+            raise BadInput("there is no page without a password", "the command `password` sets it")
+        server = Server(page_app(door), rules.host, rules.port)
+        server.start()
+        self._tell("page", f"http://{rules.host}:{server.port}/")
+        return server
 
     def stop(self) -> None:
         """Say good-bye, as far as somebody listens."""
+        if self._live is not None:
+            self._live.stopping.set()
+        if self._server is not None:
+            self._server.stop()
         if self._side is not None:
             self._side.stop()
+
+    def hurry(self) -> None:
+        """Try nothing again: the lock is about to stop."""
+        if self._webhook is not None:
+            self._webhook.stop()

@@ -25,6 +25,7 @@ from device_apps.door_lock.lockout import LockoutRules
 from device_apps.door_lock.quality import QualityLimits
 from device_apps.mqtt import Broker
 from device_apps.toml_settings import read_settings
+from device_apps.webhook import WebhookRules
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_PULSE_S = 5.0
@@ -93,6 +94,18 @@ class CameraLimits:
 
 
 @dataclass(frozen=True)
+class PageRules:
+    """Where the page is: on this machine alone, where `host` says nothing else."""
+
+    host: str = "127.0.0.1"
+    port: int = 8680
+
+    def __post_init__(self) -> None:
+        if not self.host or not 0 <= self.port <= 65535:
+            raise ValueError("host is not empty, port is 0 (any) to 65535")
+
+
+@dataclass(frozen=True)
 class Policy:
     """All settings of a lock."""
 
@@ -106,6 +119,8 @@ class Policy:
     camera: CameraLimits = field(default_factory=CameraLimits)
     mqtt: Broker | None = None
     home_assistant: HomeAssistantRules = field(default_factory=HomeAssistantRules)
+    page: PageRules | None = None
+    webhook: WebhookRules | None = None
 
 
 def read_policy(path: Path) -> Policy:

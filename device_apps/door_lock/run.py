@@ -27,8 +27,9 @@ from device_apps.events import Background, Event, Events, Listener
 class Running:
     """What a run is told beside the settings.
 
-    `models` is the folder of the models, `anchor` a second place for the audit record's head, `keypad` whether lines of
-    the standard input are PINs, `seconds` when to stop (None: when a file is through, or never).
+    `models` is the folder of the models, `anchor` a second place for the audit record's head, `keypad` whether lines
+    of the standard input are PINs, `seconds` when to stop (None: when a file is through, or never), `page`
+    the port of the page.
     """
 
     camera: str
@@ -36,6 +37,7 @@ class Running:
     anchor: Path | None = None
     keypad: bool = False
     seconds: float | None = None
+    page: int | None = None
 
 
 def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tuple[Listener, ...]) -> None:
@@ -54,7 +56,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
     def tell(kind: str, **fields: object) -> None:
         events.tell(Event(kind, clock.wall(), fields))
 
-    network = Network(state, policy, clock, lambda why: tell("ignored", via="mqtt", reasons=[why]))
+    network = Network(state, policy, clock, lambda kind, why: tell(kind, reasons=[why]), told.page)
     told_to = [Background(listener) for listener in (*listeners, *network.listeners)]
     for listener in told_to:
         events.add(listener)
@@ -109,6 +111,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
         if button is not None:
             button.close()
         only.release()
+        network.hurry()
         for listener in told_to:
             listener.close()
         network.stop()

@@ -1,0 +1,1 @@
+"""What the pages of device apps share: a password, a server in a thread, a look."""
