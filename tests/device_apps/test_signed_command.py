@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("hypothesis")  # the device's environments have none
+
 from hypothesis import given
 from hypothesis import strategies as st
 
