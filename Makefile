@@ -7,11 +7,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := out/demo
 
-.PHONY: help demo test lint types layers delegates figures clean
+.PHONY: help demo test device-test lint types layers delegates figures clean
 
 help:
 	@echo "make demo     compress the reference model, verify it, open out/demo/report.html afterwards"
 	@echo "make test     install what the tests need and run them all"
+	@echo "make device-test  deploy to two emulated arm64 devices (root on Debian; says why where it cannot)"
 	@echo "make lint     ruff;  make types: mypy --strict;  make layers: import-linter"
 	@echo "make delegates  three trained models on every delegate that works here"
 	@echo "make figures  every measured figure against its goal"
@@ -41,7 +42,10 @@ demo: $(VENV)/host
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest tests/edge  # the device side first, in a process without TensorFlow
-	$(BIN)/python -m pytest --ignore tests/edge
+	$(BIN)/python -m pytest --ignore tests/edge --ignore tests/devices
+
+device-test: $(VENV)/dev
+	$(BIN)/python -m pytest tests/devices
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

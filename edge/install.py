@@ -93,7 +93,7 @@ class Installer:
         self.say("placing")
         name = releases.place(self.base, self.staging / "release", release)
         self.say("replaying the golden vectors")
-        replay(self.base, name)
+        replay(self.base, name, limit_s)
         self.try_out(name, unit, limit_s, max_ms)
         return name
 
@@ -199,7 +199,7 @@ def ending(code: int) -> str:
     return f"signal {-code}"
 
 
-def replay(base: Path, name: str) -> None:
+def replay(base: Path, name: str, limit_s: float) -> None:
     """The release's golden vectors through its own runtime, in a process of its own.
 
     Raises:
@@ -211,9 +211,11 @@ def replay(base: Path, name: str) -> None:
     folder = base / "releases" / name
     command = [sys.executable, "-I", str(folder / "start.py"), "edge", "verify", str(folder / BUNDLE), "--json"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=REPLAY_LIMIT_S)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=max(limit_s, REPLAY_LIMIT_S)
+        )
     except subprocess.TimeoutExpired as error:
-        raise ProcessCrashed(f"the replay hangs: it took more than {REPLAY_LIMIT_S:g} s") from error
+        raise ProcessCrashed(f"the replay hangs: it took more than {error.timeout:g} s") from error
     if done.returncode == -signal.SIGILL:
         raise ProcessCrashed(*ILLEGAL)
     if done.returncode < 0:
@@ -337,7 +339,7 @@ def _one(installer: Installer, asked: dict[str, Any], source: BinaryIO) -> Any:
         if name is None:
             raise BadInput("there is no release to go back to", "only one was ever deployed and confirmed")
         installer.say("replaying the golden vectors")
-        replay(base, name)
+        replay(base, name, asked["limit_s"])
         installer.try_out(name, asked["unit"], asked["limit_s"], asked["max_ms"])
         return name
     if do == "check":

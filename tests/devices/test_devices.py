@@ -1,0 +1,120 @@
+"""Two emulated arm64 devices: arm64 sshd, Python, LiteRT and processes, with the power cut for real."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from edge import releases
+from edge.artifact import Artifact
+from edge.bundle import Golden, write_bundle
+from edge.engines import open_engine, predict
+from edge.errors import CheckFailed, DiskFull
+from edge.preprocess import ArrayInput
+from edgetool.deploy.facts import Facts
+from edgetool.deploy.install import Deployed, Settings, deploy, rollback
+from edgetool.deploy.transport import connect
+from edgetool.progress import Silent
+from tests.conftest import REPOSITORY
+from tests.devices.conftest import FOLDER, Emulated
+
+MODEL = REPOSITORY / "edge" / "proof_models" / "conv.tflite"
+SETTINGS = Settings(limit_s=600)
+
+
+@pytest.fixture(autouse=True)
+def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def litert_bundle(path: Path, scale: float, *, wrong: float = 0.0) -> Path:
+    """The convolutions that delegates are proven by, weights times `scale`; golden vectors from LiteRT here."""
+    model = schema.ModelT.InitFromPackedBuf(bytearray(MODEL.read_bytes()), 0)
+    for buffer in model.buffers:
+        if buffer.data is not None and len(buffer.data) > 64:
+            weights = np.frombuffer(bytes(buffer.data), "<f4") * np.float32(scale)
+            buffer.data = np.frombuffer(weights.tobytes(), np.uint8)
+    builder = flatbuffers.Builder(1 << 14)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    file = path.with_suffix(".tflite")
+    file.write_bytes(bytes(builder.Output()))
+    engine = open_engine(file.read_bytes(), "tflite")
+    (image,), (logits,) = engine.inputs, engine.outputs
+    images = np.random.default_rng(0).normal(size=(2, *image.shape[1:])).astype(np.float32)
+    answers = np.concatenate([predict(engine, {image.name: one[None]})[logits.name] for one in images]) + wrong
+    write_bundle(
+        path,
+        Artifact(file, "tflite", engine.inputs, engine.outputs, ""),
+        Golden({image.name: images}, {logits.name: answers}),
+        name=path.stem,
+        target="generic-aarch64",
+        task="proof",
+        preprocess={image.name: ArrayInput()},
+    )
+    engine.close()
+    return path
+
+
+def bring(device: Emulated, bundle: Path, settings: Settings = SETTINGS) -> Deployed:
+    return asyncio.run(deploy(bundle, device.address, device.login, settings, Silent()))
+
+
+def facts(device: Emulated) -> Facts:
+    async def ask() -> Facts:
+        async with connect(device.address, device.login) as connection:
+            return await connection.facts()
+
+    return asyncio.run(ask())
+
+
+def test_instructions_that_the_processor_lacks_are_named(pi4: Emulated, pi5: Emulated) -> None:
+    old, new = facts(pi4), facts(pi5)
+    assert old.instructions == {"SDOT": False, "FP16": False, "I8MM": False}
+    assert new.instructions == {"SDOT": True, "FP16": True, "I8MM": False}
+    assert old.emulated
+    assert new.emulated
+    assert "Raspberry Pi 4" in str(old.board)
+
+
+def test_deploy_update_break_and_go_back(pi5: Emulated, tmp_path: Path) -> None:
+    one, two = litert_bundle(tmp_path / "one.edge", 1.0), litert_bundle(tmp_path / "two.edge", 1.01)
+    first = bring(pi5, one)
+    assert first.emulated
+    second = bring(pi5, two)
+    assert second.wheel_bytes == 0
+    assert second.sent_bytes <= 1.2 * (tmp_path / "two.tflite").stat().st_size + 64_000
+    with pytest.raises(CheckFailed, match="golden vectors fail on the device"):
+        bring(pi5, litert_bundle(tmp_path / "wrong.edge", 1.0, wrong=5.0))
+    with pytest.raises(CheckFailed, match="is the limit"):
+        bring(pi5, litert_bundle(tmp_path / "slow.edge", 0.99), replace(SETTINGS, max_ms=1e-6))
+    assert releases.pointed(pi5.base, "current") == second.release
+    assert asyncio.run(rollback(pi5.address, pi5.login, SETTINGS, Silent())) == first.release
+
+
+def test_no_space_is_refused_before_anything_is_changed(pi5: Emulated, tmp_path: Path) -> None:
+    address = replace(pi5.address, folder="/mnt/small/edge")  # a file system of 1 MiB
+    with pytest.raises(DiskFull, match="free at /mnt/small/edge"):
+        asyncio.run(deploy(litert_bundle(tmp_path / "one.edge", 1.0), address, pi5.login, SETTINGS, Silent()))
+
+
+def test_the_power_goes_in_the_middle_of_a_transfer(pi4: Emulated, tmp_path: Path) -> None:
+    bundle = litert_bundle(tmp_path / "one.edge", 1.0)
+    command = [sys.executable, "-m", "edgetool", "deploy", str(bundle), str(pi4.address)]
+    command += ["--identity", str(FOLDER / "id_ed25519"), "--known-hosts", str(FOLDER / "known_hosts")]
+    host = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (pi4.base / "staging" / "wheel").exists():
+        assert host.poll() is None
+        time.sleep(0.01)
+    pi4.rig("cut")
+    host.kill()
+    host.wait()
+    pi4.rig("start")
+    assert releases.pointed(pi4.base, "current") is None
+    assert facts(pi4).held["current"] is None
