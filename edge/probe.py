@@ -31,6 +31,7 @@ PACKAGES = (
 )
 # Raspberry Pi firmware, "get_throttled": under-voltage, frequency capped, throttled, soft temperature limit
 PI_NOW = 0xF
+NO_INT8 = "no int8 dot product"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def int8_instructions(root: Path = ROOT) -> str | None:
     flags = set(listed[1].split())
     known = {"avx512_vnni": "VNNI", "avx_vnni": "VNNI", "asimddp": "SDOT", "i8mm": "I8MM"}
     found = [name for flag, name in known.items() if flag in flags]
-    return " and ".join(dict.fromkeys(found)) or "no int8 dot product"
+    return " and ".join(dict.fromkeys(found)) or NO_INT8
 
 
 def nvidia_driver(root: Path = ROOT) -> str | None:
