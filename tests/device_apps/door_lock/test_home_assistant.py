@@ -45,7 +45,7 @@ class Wired:
         self.door = Door(folder)
         self.door.clock = CLOCK  # type: ignore[assignment]
         self.ignored: list[str] = []
-        self.network = Network(self.door.state, policy, CLOCK, self.ignored.append)
+        self.network = Network(self.door.state, policy, CLOCK, lambda _, why: self.ignored.append(why))
         self.door.lock._clock = CLOCK
         self.door.lock._watch._clock = CLOCK
         self.door.lock._watch.jump()
@@ -187,7 +187,7 @@ def test_a_command_opens_nothing_with_a_fault_or_too_late(door: Door) -> None:
 
 def test_a_broker_whose_files_are_missing_is_a_fault_of_a_lock_that_runs(door: Door) -> None:
     broker = Broker("127.0.0.1", user="ann", password_file="none")
-    network = Network(door.state, dataclasses.replace(POLICY, mqtt=broker), CLOCK, door.said.append)
+    network = Network(door.state, dataclasses.replace(POLICY, mqtt=broker), CLOCK, lambda _, why: door.said.append(why))
     assert "password" in str(network.checks["broker"](0.0))
     assert (network.listeners, network.anchors) == ([], ())
     before = threading.active_count()
