@@ -155,7 +155,7 @@ def test_a_test_set_too_small_is_unresolved_with_the_n_it_needs(
     assert done.failure is not None
     assert done.failure.exit_code == 1
     assert "unresolved" in done.failure.message
-    assert "would pass with n = 268" in done.failure.message
+    assert "would pass with n = 381" in done.failure.message
     assert not list((tmp_path / "out").glob("*.edge"))
 
 
