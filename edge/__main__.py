@@ -4,13 +4,13 @@ numpy and the runtimes are imported by the command that needs them, so that `--h
 """
 
 import argparse
-import io
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from edge.console import exit_code, printable_streams
 
 if TYPE_CHECKING:
     from edge.bundle import Bundle, Manifest
@@ -32,28 +32,15 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run one command, and return its exit code (design section 4)."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows ASCII only loses a sign, not the answer
+    printable_streams()
     options = _parser().parse_args(arguments)
-    from edge.errors import EdgetoolError
-
     try:
-        options.command(options)
-        sys.stdout.flush()
-    except EdgetoolError as error:
-        sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader has seen enough; Python would complain again when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return exit_code(lambda: options.command(options))
     except Exception:  # noqa: BLE001 - a bug: exit 70 with its traceback
         import traceback
 
         traceback.print_exc()
         return 70
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

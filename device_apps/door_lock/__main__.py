@@ -5,15 +5,14 @@ What needs OpenCV or a runtime is imported by the command, so that `--help` is t
 
 import argparse
 import importlib.util
-import io
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.errors import EdgetoolError, RuntimeMissing
+from edge.console import exit_code, printable_streams
+from edge.errors import RuntimeMissing
 
 if TYPE_CHECKING:
     from device_apps.door_lock.policy import Policy
@@ -31,26 +30,18 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run one command, and return its exit code: 0 done, 1 a check failed, 2 bad input, 3 the environment."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    printable_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0].startswith("-") and given[0] not in {"-h", "--help"}:
         given.insert(0, "run")
     options = _parser().parse_args(given)
-    try:
+
+    def command() -> None:
         if importlib.util.find_spec("cv2") is None:
             raise RuntimeMissing("OpenCV is not installed", "pip install 'edgetool[apps]'")
         options.command(options)
-        sys.stdout.flush()
-    except EdgetoolError as error:
-        sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader has seen enough; Python would complain again when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 0
+
+    return exit_code(command)
 
 
 def _parser() -> argparse.ArgumentParser:
