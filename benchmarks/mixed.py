@@ -11,7 +11,6 @@ but for one line with all three: on a CPU int16x8 runs on slow kernels.
 """
 
 import argparse
-import json
 import shlex
 import sys
 import tempfile
@@ -23,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.figures import Figure, table, write
-from benchmarks.repair import accuracy, classes, drop, fashion, log_mel, of
-from benchmarks.trained_models import REPOSITORY, SHARED
+from benchmarks.repair import accuracy, classes, drop, fashion, of, spelling_clips
+from benchmarks.trained_models import REPOSITORY
 from compress.quantize.mixable import Precision
 from edge.artifact import Artifact
 from edge.report import Skipped
@@ -54,18 +53,13 @@ def main() -> int:
 
 def spelling() -> Iterator[Figure]:
     """SpellingCNN on real clips, in two halves."""
-    folder = SHARED / "models" / "moonshine_micro"
-    model = (folder / "spelling_cnn_mel_fp32.tflite").read_bytes()
-    labels = json.loads((folder / "spelling_cnn_meta.json").read_text())["classes"]
-    files = sorted((SHARED / "speech" / "alphanumeric").rglob("*.wav"))
-    inputs = np.stack([log_mel(path) for path in files])
-    truth = np.array([labels.index(path.parent.name) for path in files])
+    model, inputs, truth = spelling_clips()
     rights: Rights = {}
     sizes: dict[str, list[int]] = {}
     for half in (0, 1):
         made = spelling_variants(model, inputs[half::2], truth[half::2])
         for name, content in made.items():
-            judged = rights.setdefault(name, np.zeros(len(files), bool))
+            judged = rights.setdefault(name, np.zeros(len(truth), bool))
             judged[1 - half :: 2] = classes(content, inputs[1 - half :: 2]) == truth[1 - half :: 2]
             sizes.setdefault(name, []).append(len(content))
     yield from compared("spelling_cnn", rights, {name: max(found) for name, found in sizes.items()})

@@ -28,6 +28,7 @@ Samples = Callable[[], Iterator[dict[str, Any]]]
 Floats = npt.NDArray[np.float32]
 REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDER = REPOSITORY / "out" / "repair"
+SPELLING = SHARED / "models" / "moonshine_micro"
 # (expansion, output channels, stride) of each inverted residual block
 BLOCKS = ((1, 16, 1), (6, 24, 2), (6, 24, 1), (6, 32, 2), (6, 32, 1), (6, 48, 1))
 BATCH, SEED, CALIBRATION = 128, 0, 256
@@ -195,22 +196,26 @@ def visual_wake_words() -> Iterator[Figure]:
         )
 
 
-def spelling() -> Iterator[Figure]:
-    """SpellingCNN on real clips: calibrated on every other one, judged on the rest, and the other way round."""
-    folder = SHARED / "models" / "moonshine_micro"
-    model = (folder / "spelling_cnn_mel_fp32.tflite").read_bytes()
-    labels = json.loads((folder / "spelling_cnn_meta.json").read_text())["classes"]
+def spelling_clips() -> tuple[bytes, npt.NDArray[Any], npt.NDArray[Any]]:
+    """The float SpellingCNN, and the real clips: inputs [n, ...] with the number of the class of each [n]."""
+    model = (SPELLING / "spelling_cnn_mel_fp32.tflite").read_bytes()
+    labels = json.loads((SPELLING / "spelling_cnn_meta.json").read_text())["classes"]
     files = sorted((SHARED / "speech" / "alphanumeric").rglob("*.wav"))
     inputs = np.stack([log_mel(path) for path in files])
-    truth = np.array([labels.index(path.parent.name) for path in files])
+    return model, inputs, np.array([labels.index(path.parent.name) for path in files])
+
+
+def spelling() -> Iterator[Figure]:
+    """SpellingCNN on real clips: calibrated on every other one, judged on the rest, and the other way round."""
+    model, inputs, truth = spelling_clips()
     right = classes(model, inputs) == truth
     yield accuracy("spelling_cnn.float32", right)
-    reference = classes((folder / "spelling_cnn_mel_int8.tflite").read_bytes(), inputs) == truth
+    reference = classes((SPELLING / "spelling_cnn_mel_int8.tflite").read_bytes(), inputs) == truth
     yield drop("spelling_cnn.its_own_int8.drop", right, reference)
     found: dict[str, npt.NDArray[Any]] = {}
     for half in (0, 1):
         for name, made in variants(model, of(model, inputs[half::2]), relu6=True).items():
-            judged = found.setdefault(name, np.zeros(len(files), bool))
+            judged = found.setdefault(name, np.zeros(len(truth), bool))
             judged[1 - half :: 2] = classes(made, inputs[1 - half :: 2]) == truth[1 - half :: 2]
     for name, got in found.items():
         # 112 clips are too few for a bound within a point
