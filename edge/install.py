@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -24,6 +23,7 @@ from typing import Any, BinaryIO
 from edge import releases
 from edge.errors import BadInput, CheckFailed, DiskFull, EdgetoolError, EnvironmentFailed, ProcessCrashed, is_disk_full
 from edge.releases import BUNDLE, CURRENT, PREVIOUS, Release
+from edge.wheel import unpack_wheel
 
 PIECE = 1 << 18
 REPLAY_LIMIT_S = 300.0
@@ -237,31 +237,6 @@ def held_segments(base: Path) -> dict[str, tuple[Path, int]]:
                 path = base / "releases" / name / BUNDLE
                 found |= {digest: (path, offset) for offset, _, digest in release.segments}
     return found
-
-
-def unpack_wheel(wheel: Path, folder: Path) -> None:
-    """Unpack a wheel as pip would, but for its scripts and its bytecode.
-
-    Raises:
-        BadInput: a member would land outside.
-
-    """
-    with zipfile.ZipFile(wheel) as archive:
-        for entry in archive.infolist():
-            parts = Path(entry.filename).parts
-            if entry.filename.startswith("/") or ".." in parts:
-                raise BadInput(f"the wheel holds {entry.filename!r}")
-            if parts and parts[0].endswith(".data"):
-                if parts[1] not in {"purelib", "platlib"}:
-                    continue
-                parts = parts[2:]
-            target = folder.joinpath(*parts)
-            if entry.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(entry) as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file, PIECE)
 
 
 def _receive(source: BinaryIO, size: int, digest: str, path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge.errors import BadInput, BadRecipe, DiskFull, EnvironmentFailed
-from edge.install import unpack_wheel
 from edge.target import TARGETS
+from edge.wheel import unpack_wheel
 from edgetool.deploy.examine import examine
 from edgetool.deploy.facts import SCRIPT, Facts, parse
 from edgetool.deploy.plan import make, notes, problems
