@@ -6,7 +6,6 @@ All variables (weights, moments of the optimizer, states of random layers) and w
 
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+
+from edge.durable import write_whole
 
 Array = npt.NDArray[Any]
 State = Mapping[str, Array]
@@ -45,12 +46,7 @@ def write(
     stream = io.BytesIO()
     np.savez(stream, said=np.frombuffer(json.dumps(said).encode(), np.uint8), **arrays)  # type: ignore[arg-type]  # numpy's stub takes no mapping of arrays
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{NAME}.part"
-    with beside.open("wb") as file:
-        file.write(stream.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(folder / NAME)
+    write_whole(folder / NAME, stream.getvalue())
 
 
 def read(folder: Path, fit: Mapping[str, Any]) -> Checkpoint | None:

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+from edge.durable import sync
 from edge.errors import EnvironmentFailed, from_system
 
 TEMPORARY = ".part"
@@ -31,18 +32,9 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise failed(path, error) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and removals in a folder last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -12,7 +12,8 @@ import re
 import secrets
 from pathlib import Path
 
-from device_apps.durable import TEMPORARY, failed, remove_leftovers, sync_folder, write_whole
+from device_apps.durable import TEMPORARY, failed, remove_leftovers, write_whole
+from edge.durable import sync
 from edge.errors import BadData, BadInput, RuntimeMissing
 
 MAGIC = b"EDSEAL1\0"
@@ -117,7 +118,7 @@ class SealedStore:
                 os.fsync(file.fileno())
             path.unlink()
             path.with_name(path.name + TEMPORARY).unlink(missing_ok=True)  # of a write that was killed
-            sync_folder(self._folder)
+            sync(self._folder)
         except FileNotFoundError:
             raise BadInput(f"there is no record {name!r}") from None
         except OSError as error:

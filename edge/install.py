@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, BinaryIO
 
 from edge import releases
+from edge.durable import sync, write_whole
 from edge.errors import BadInput, CheckFailed, DiskFull, EdgetoolError, EnvironmentFailed, ProcessCrashed, is_disk_full
 from edge.releases import BUNDLE, CURRENT, PREVIOUS, Release
 from edge.wheel import unpack_wheel
@@ -89,7 +90,7 @@ class Installer:
                 staged.rename(packages / digest)
             if not (packages / digest).is_dir():
                 raise CheckFailed(f"package {digest[:12]} is not on the device", "deploy it again")
-        releases.sync_folder(packages)
+        sync(packages)
         self.say("placing")
         name = releases.place(self.base, self.staging / "release", release)
         self.say("replaying the golden vectors")
@@ -106,7 +107,7 @@ class Installer:
         """
         start = self.base / "start"
         if not start.exists() or start.read_text() != releases.START_SH:
-            releases.replace(start, releases.START_SH.encode(), 0o755)
+            write_whole(start, releases.START_SH.encode(), 0o755)
         self.say("switching")
         releases.begin_trial(self.base, name)
         try:
@@ -126,7 +127,7 @@ class Installer:
     def _start(self, unit: str | None) -> None:
         if self.service == "systemd":
             if unit is not None:
-                releases.replace(UNIT_FOLDER / UNIT, unit.encode())
+                write_whole(UNIT_FOLDER / UNIT, unit.encode(), releases.MODE)
                 _systemctl("daemon-reload")
                 _systemctl("enable", UNIT)
             _systemctl("restart", "--no-block", UNIT)

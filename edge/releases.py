@@ -24,8 +24,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edge.durable import sync, write, write_whole
 from edge.errors import BadInput, CheckFailed, EnvironmentFailed
 
+MODE = 0o644  # of what it writes, whatever the umask
 BUNDLE, ABOUT, START = "bundle.edge", "release.json", "start.py"
 CURRENT, LAST_GOOD, PREVIOUS = "current", "last-good", "previous"
 TRIAL, LOCK = "trial.json", "lock"
@@ -125,7 +127,7 @@ def point(base: Path, link: str, release: str | None) -> None:
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(Path("releases") / release)
         fresh.replace(base / link)
-    sync_folder(base)
+    sync(base)
 
 
 def read_release(base: Path, name: str) -> Release:
@@ -170,18 +172,18 @@ def place(base: Path, staged: Path, release: Release) -> str:
     numbers = [int(path.name.split("-")[0]) for path in folder.iterdir() if _NAME.fullmatch(path.name)]
     content = json.dumps(asdict(release), sort_keys=True).encode()
     name = f"{max(numbers, default=0) + 1:04d}-{hashlib.sha256(content).hexdigest()[:12]}"
-    write(staged / START, START_PY.encode())
-    write(staged / ABOUT, content)
+    write(staged / START, START_PY.encode(), MODE)
+    write(staged / ABOUT, content, MODE)
     sync_tree(staged)
     staged.rename(folder / name)
-    sync_folder(folder)
+    sync(folder)
     return name
 
 
 def begin_trial(base: Path, name: str) -> Trial:
     """Make `name` current, with a marker that says so: until `confirm`, whoever finds it alone goes back."""
     trial = Trial(name, pointed(base, CURRENT), pointed(base, PREVIOUS))
-    replace(base / TRIAL, json.dumps(asdict(trial)).encode())
+    write_whole(base / TRIAL, json.dumps(asdict(trial)).encode(), MODE)
     point(base, CURRENT, name)
     return trial
 
@@ -195,7 +197,7 @@ def confirm(base: Path) -> None:
         point(base, PREVIOUS, trial.current)
     point(base, LAST_GOOD, trial.release)
     (base / TRIAL).unlink()
-    sync_folder(base)
+    sync(base)
 
 
 def revert(base: Path) -> str | None:
@@ -206,7 +208,7 @@ def revert(base: Path) -> str | None:
         point(base, LAST_GOOD, trial.current)
         point(base, PREVIOUS, trial.previous)
         (base / TRIAL).unlink()
-        sync_folder(base)
+        sync(base)
     return pointed(base, CURRENT)
 
 
@@ -268,32 +270,6 @@ def recover(base: Path) -> str:
     if trial is None:
         return f"{current} is current"
     return f"{trial.release} was never confirmed: {current or 'nothing'} is current again"
-
-
-def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a file whole or not at all, and to the disk."""
-    fresh = path.with_name(f".{path.name}.new")
-    write(fresh, content, mode)
-    fresh.replace(path)
-    sync_folder(path.parent)
-
-
-def write(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a file to the disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    path.chmod(mode)
-
-
-def sync_folder(path: Path) -> None:
-    """The folder's entries are on the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sync_tree(path: Path) -> None:

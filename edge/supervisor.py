@@ -16,8 +16,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from edge.durable import write_whole
 from edge.errors import EnvironmentFailed
-from edge.releases import CURRENT, interrupted, pointed, recover, replace
+from edge.releases import CURRENT, MODE, interrupted, pointed, recover
 
 LOCK, STATE = "supervisor.lock", "supervisor.json"
 LOOK_S = 0.25
@@ -158,7 +159,7 @@ def _watch(base: Path, service: "subprocess.Popen[bytes]") -> int:
 
 def _tell(base: Path, starts: int, last: int | None) -> None:
     plain = {"release": pointed(base, CURRENT), "starts": starts, "last_exit": last}
-    replace(base / "run" / STATE, json.dumps(plain).encode())
+    write_whole(base / "run" / STATE, json.dumps(plain).encode(), MODE)
 
 
 def _end(service: "subprocess.Popen[bytes] | None") -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.durable import write_whole
 from edge.errors import BadInput, BadModel, BadRecipe
-from edgetool.results import write_whole
 from edgetool.units import format_bytes
 from edgetool.workspace import require_writable
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edge.artifact import Artifact
 from edge.bundle import MODEL_NAMES, Bundle, open_bundle
+from edge.durable import write_whole
 from edge.errors import BadData, BadRecipe, UnknownName
 from edge.occlusion import BUDGET, Occlusion, occlude
 from edge.preprocess import Preprocess
@@ -26,7 +27,6 @@ from edgetool.explanation import ExplainedRegion, Explanation
 from edgetool.passes.step import KERAS
 from edgetool.progress import At, Progress
 from edgetool.recipe import TaskSource
-from edgetool.results import write_whole
 from edgetool.task import Task
 from edgetool.workspace import require_writable
 

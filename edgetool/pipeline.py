@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edge import __version__
 from edge.artifact import Artifact, Format, gzip_bytes
 from edge.bundle import stored_bytes
+from edge.durable import write_whole
 from edge.errors import BadInput, BadModel, BadRecipe, CheckFailed, ProcessCrashed
 from edge.probe import environment
 from edge.report import Accuracy, Candidate, Limits, Report, Skipped, TaskInfo, Verdict
@@ -33,7 +34,6 @@ from edgetool.passes import check_sequence, default_sequences
 from edgetool.passes.step import KERAS, Pass, label
 from edgetool.progress import Progress
 from edgetool.recipe import Recipe, limits_for
-from edgetool.results import write_whole
 from edgetool.search.run import Searched
 from edgetool.search.start import HERE, Machines, reported, searched
 from edgetool.shipping import confirmed, failure_of, locked, wanted, write_run

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.artifact import Artifact, sha256_of
+from edge.durable import write_whole
 from edge.errors import BadInput, CheckFailed, EnvironmentFailed
 from edge.report import from_plain
 from edgetool.passes.step import KEPT, PassResult
@@ -146,20 +147,6 @@ class Results:
                     finally:
                         path.unlink()
                     return
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def key_of(*parts: Any) -> str:

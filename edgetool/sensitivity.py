@@ -13,12 +13,13 @@ import numpy as np
 from compress.quantize.mixable import Mixable, Precision
 from compress.quantize.sensitivity import Outputs, Sensitivity, measure
 from edge.artifact import Artifact
+from edge.durable import write_whole
 from edge.probe import environment
 from edge.report import Skipped, from_plain, to_json
 from edgetool.data.fashion_mnist import cache_folder
 from edgetool.passes.step import KERAS, calibration_samples
 from edgetool.progress import At
-from edgetool.results import key_of, write_whole
+from edgetool.results import key_of
 from edgetool.task import Task, batches
 
 SAMPLES, EXAMPLES = 512, 256

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edge.artifact import Artifact
 from edge.bundle import REPORT, Golden, write_bundle
+from edge.durable import write_whole
 from edge.errors import CheckFailed
 from edge.report import Candidate, Drop, Limits, Report, Verdict, to_json
 from edgetool.bundling.origin import Origin, documents
@@ -19,7 +20,6 @@ from edgetool.choose import choose, failed_limits, reasons_against
 from edgetool.judge import run_on
 from edgetool.render.page import page
 from edgetool.render.words import corrected_words, drop_words
-from edgetool.results import write_whole
 from edgetool.search.binding import binding
 from edgetool.task import Task
 from edgetool.workspace import Workspace

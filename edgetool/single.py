@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.artifact import Artifact
+from edge.durable import write_whole
 from edge.errors import BadInput, BadRecipe, CheckFailed, UnknownName
 from edge.report import Accuracy, to_json
 from edge.runtime_process import RuntimeProcess
@@ -27,7 +28,6 @@ from edgetool.passes.step import KERAS, Pass, label
 from edgetool.progress import Progress
 from edgetool.recipe import TaskSource
 from edgetool.render.words import accuracy_words
-from edgetool.results import write_whole
 from edgetool.task import Task, batches
 from edgetool.units import format_bytes
 from edgetool.workspace import require_writable

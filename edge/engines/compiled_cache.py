@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from edge.durable import write_whole
+
 MANIFEST = "manifest.json"
 LIMIT_BYTES = 2 << 30
 
@@ -82,7 +84,7 @@ class Entry:
                 self.give_up("the runtime wrote no file")
                 return
             manifest = {"key": self._key, "files": files, "notes": dict(notes)}
-            _write_last(self.folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
+            write_whole(self.folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
             make_room(self.folder.parent, self._limit_bytes, keep=self.folder)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -208,18 +210,3 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _write_last(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or not there, whatever happens to the machine meanwhile."""
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,13 +9,13 @@ checked against a length and a sha256 before the caller sees it.
 import contextlib
 import datetime as dt
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge.durable import sync
 from edge.errors import BadInput, CheckFailed, DiskFull, EnvironmentFailed, RuntimeMissing, is_disk_full
 
 try:
@@ -152,9 +152,9 @@ class Updates:
             beside = to.with_name(f".{to.name}.part")
             try:
                 self._client.download_target(target, str(beside))
-                _sync_file(beside)
+                sync(beside)
                 beside.replace(to)
-                _sync_file(to.parent)
+                sync(to.parent)
             finally:
                 beside.unlink(missing_ok=True)
 
@@ -192,7 +192,7 @@ class Updates:
     def _sync(self) -> None:
         """What was seen survives a power cut: with the metadata lost, older metadata would be taken again."""
         for path in (*self._metadata.rglob("*.json"), self._metadata, self._clock, self.channel.state):
-            _sync_file(path)
+            sync(path)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -225,11 +225,3 @@ def _explained(channel: Channel) -> Iterator[None]:
         raise kind(
             f"{error.filename or channel.state}: {error.strerror}", "the state folder has to be writable"
         ) from error
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.bench_report import BenchModel, BenchReport, BenchRow
+from edge.durable import write_whole
 from edge.report import to_json
 from edge.tensors import TensorSpec
 from edgetool.render.bench_charts import latency_chart, profile_chart, sustained_chart, throughput_chart
@@ -27,7 +28,6 @@ from edgetool.render.bench_words import (
     verdict_words,
 )
 from edgetool.render.words import NOT_MEASURED, duration
-from edgetool.results import write_whole
 from edgetool.units import format_bytes
 from edgetool.verify.race import Launches
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import releases
+from edge import durable, releases
 from edge.errors import CheckFailed, EnvironmentFailed
 from edge.releases import CURRENT, LAST_GOOD, PREVIOUS, Release, pointed
 
@@ -44,7 +44,7 @@ def install(base: Path, content: bytes) -> str:
     package = base / "packages" / digest
     package.mkdir(parents=True)
     (package / "module.py").write_bytes(content)
-    releases.write(staged / releases.BUNDLE, content)
+    durable.write(staged / releases.BUNDLE, content)
     start = hashlib.sha256(releases.START_PY.encode()).hexdigest()
     return releases.place(base, staged, Release(digest, start, (digest,), (), "name", "3.11.2"))
 

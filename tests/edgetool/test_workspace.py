@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from edge.artifact import Artifact, sha256_of
+from edge.durable import write_whole
 from edge.errors import BadInput, EnvironmentFailed
 from edge.report import Skipped
 from edge.tensors import TensorSpec
 from edgetool.passes.step import PassResult
-from edgetool.results import key_of, write_whole
+from edgetool.results import key_of
 from edgetool.workspace import Workspace
 
 
