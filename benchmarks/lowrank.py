@@ -3,8 +3,8 @@
     python -m benchmarks.lowrank             0.7 and 0.5 of the MACs, 4 epochs each; about half an hour on two cores
     python -m benchmarks.lowrank --slice     ten steps at one budget, for CI; writes nothing
 
-Data, fit and control are those of benchmarks.channel_pruning, whose figures at half the MACs are what these are to be
-read beside.
+Data, steps and learning rate are those of benchmarks.channel_pruning, whose figures at half the MACs are what these are
+to be read beside; but that program's fits have the original as teacher, these learn from the labels alone.
 """
 
 import argparse

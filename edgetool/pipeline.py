@@ -132,9 +132,10 @@ def _read(recipe: Recipe, worker: ConversionWorker, progress: Progress) -> _Job:
     if recipe.task.metric is not None:
         limits_for(recipe, metric_named(recipe.task.metric))
     source, params, macs = worker.call(describe_model, recipe.model, recipe.trust, progress=progress.at)
-    sequences = default_sequences(source.format) if recipe.sequences is None else recipe.sequences
     if recipe.search is not None:
-        sequences = ()  # they are looked for
+        sequences: tuple[tuple[Pass, ...], ...] = ()  # they are looked for
+    else:
+        sequences = default_sequences(source.format) if recipe.sequences is None else recipe.sequences
     formats = tuple(check_sequence(source.format, sequence) for sequence in sequences)
     for sequence, made in zip(sequences, formats, strict=True):
         if made not in ENGINE_OF_FORMAT:

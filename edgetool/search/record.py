@@ -75,17 +75,10 @@ class Record:
         )
 
         def write() -> None:
-            self._study.add_trial(made)
+            if one.number not in self.load():  # a server that went away may have kept it
+                self._study.add_trial(made)
 
-        attempts = 0
-
-        def write_once() -> None:
-            nonlocal attempts
-            attempts += 1
-            if attempts == 1 or one.number not in self.load():
-                write()
-
-        self._patiently(write_once)
+        self._patiently(write)
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         began = time.monotonic()
