@@ -113,8 +113,9 @@ def decode(
     scores, boxes, points = [], [], []
     for stride in STRIDES:
         cls, obj = outputs[f"cls_{stride}"].reshape(-1), outputs[f"obj_{stride}"].reshape(-1)
-        score = np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))
-        kept = np.flatnonzero(score >= min_score)  # NaN is never kept
+        likely = np.flatnonzero(np.minimum(cls, obj) >= min_score * min_score)  # neither is above 1; NaN is never kept
+        score = np.sqrt(np.clip(cls[likely], 0, 1) * np.clip(obj[likely], 0, 1))
+        kept, score = likely[score >= min_score], score[score >= min_score]
         if not len(kept):
             continue
         columns = size[1] // stride
@@ -124,7 +125,7 @@ def decode(
         extent = np.exp(np.minimum(box[:, 2:], 6)) * stride
         corner = (cell + box[:, :2]) * stride - extent / 2
         marks = outputs[f"kps_{stride}"].reshape(-1, 5, 2)[kept]
-        scores.append(score[kept])
+        scores.append(score)
         boxes.append(np.concatenate([corner, extent], axis=1))
         points.append((cell[:, None, :] + marks) * stride)
     if not scores:
