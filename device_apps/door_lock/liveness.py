@@ -66,9 +66,7 @@ def surroundings(picture: Picture, box: tuple[float, float, float, float], side:
         if not inside.size:
             return np.zeros((side, side, 3), np.uint8)
         new_w, new_h = max(1, round(inside.shape[1] * scale)), max(1, round(inside.shape[0] * scale))
-        while (
-            inside.shape[0] >= 2 * new_h and inside.shape[1] >= 2 * new_w
-        ):  # halving is many times faster than the rest
+        while inside.shape[0] >= 2 * new_h and inside.shape[1] >= 2 * new_w:  # many times faster than the rest
             even = inside[: inside.shape[0] // 2 * 2, : inside.shape[1] // 2 * 2]
             inside = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
         picture = cv2.resize(inside, (new_w, new_h), interpolation=cv2.INTER_AREA)
