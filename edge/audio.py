@@ -119,10 +119,11 @@ def decode_wav(content: bytes, name: str) -> tuple[Samples, int]:
     if len(pcm) != frames * channels * width or frames == 0:
         found = len(pcm) // (channels * width)
         raise BadData(f"{name} is cut short: {found} of {frames} frames" if frames else f"{name} holds no sound")
-    return _from_pcm(pcm, width).reshape(-1, channels), rate_hz
+    return from_pcm(pcm, width).reshape(-1, channels), rate_hz
 
 
-def _from_pcm(content: bytes, width: int) -> Samples:
+def from_pcm(content: bytes, width: int) -> Samples:
+    """Whole little-endian integers of 1 to 4 bytes, float32 in -1..1: [n]."""
     if width == 1:  # the only unsigned one, by the format
         return (np.frombuffer(content, np.uint8).astype(np.float32) - 128) / np.float32(128)
     if width == 3:
@@ -164,6 +165,49 @@ def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
         picked = windows[positions // up]
         result[start : start + len(positions)] = np.einsum("nt,nt->n", picked, filters[positions % up])
     return result
+
+
+class ResampleStream:
+    """`resample` of sound that comes in pieces of any length: together they are those of the whole.
+
+    The last samples of the whole, whose filter reaches behind its end, are not given.
+
+    Raises:
+        BadData: the two rates need more filters than are made (MAX_FILTER_TAPS).
+
+    """
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        if from_hz < 1 or to_hz < 1:
+            raise BadData(f"sound of {from_hz} Hz to {to_hz} Hz: both are at least 1")
+        divisor = math.gcd(from_hz, to_hz)
+        self._up, self._down = to_hz // divisor, from_hz // divisor
+        half = _half_width(self._down, self._up)
+        if 2 * half * self._up > MAX_FILTER_TAPS:
+            raise BadData(f"sound of {from_hz} Hz cannot be brought to {to_hz} Hz", f"resample it to {to_hz} Hz first")
+        self._kept = np.zeros(0 if self._up == self._down else half - 1, np.float32)
+        self._first = 0  # where the kept samples begin, counted with the silence before the sound
+        self._next = 0  # the number of the next sample to give
+
+    def push(self, samples: Samples) -> Samples:
+        """The next samples [n]; those that they complete at the other rate, [0 or more]."""
+        if self._up == self._down:
+            return samples
+        filters = _phase_filters(self._up, self._down)
+        taps = filters.shape[1]
+        heard = np.concatenate([self._kept, samples])
+        starts = self._first + len(heard) - taps + 1  # the windows that are whole
+        stop = max(self._next, -(-starts * self._up // self._down))
+        positions = np.arange(self._next, stop, dtype=np.int64) * self._down
+        made = np.zeros(0, np.float32)
+        if len(positions):
+            windows = np.lib.stride_tricks.sliding_window_view(heard, taps)
+            picked = windows[positions // self._up - self._first]
+            made = np.einsum("nt,nt->n", picked, filters[positions % self._up])
+        self._next = stop
+        begin = min(stop * self._down // self._up, self._first + len(heard))
+        self._kept, self._first = heard[begin - self._first :], begin
+        return made
 
 
 @lru_cache(maxsize=8)

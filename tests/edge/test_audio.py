@@ -3,7 +3,7 @@ import wave
 import numpy as np
 import pytest
 
-from edge.audio import AudioInput, read_wav, resample
+from edge.audio import AudioInput, ResampleStream, read_wav, resample
 from edge.errors import BadData
 
 
@@ -135,3 +135,19 @@ def test_a_forged_rate_takes_no_memory(tmp_path, rate_hz):
             step.decode(content, "a.wav")
     else:
         assert len(step.decode(content, "a.wav")) == 8000
+
+
+@pytest.mark.parametrize(("from_hz", "to_hz"), [(44100, 16000), (48000, 16000), (8000, 16000), (16000, 16000)])
+@pytest.mark.parametrize("piece", [1, 37, 4410])
+def test_a_stream_is_resampled_as_the_whole(from_hz, to_hz, piece):
+    sound = np.random.default_rng(3).normal(size=from_hz // 10).astype(np.float32)
+    stream = ResampleStream(from_hz, to_hz)
+    made = np.concatenate([stream.push(sound[at : at + piece]) for at in range(0, len(sound), piece)])
+    whole = resample(sound, from_hz, to_hz)
+    assert 0.9 * len(whole) < len(made) <= len(whole)
+    np.testing.assert_allclose(made, whole[: len(made)], atol=1e-6)
+
+
+def test_a_stream_of_a_rate_that_needs_too_many_filters_is_refused():
+    with pytest.raises(BadData, match="cannot be brought to 16000 Hz"):
+        ResampleStream(191_999, 16_000)
