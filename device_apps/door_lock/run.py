@@ -21,6 +21,7 @@ from device_apps.door_lock.source import open_source, shown
 from device_apps.door_lock.state import OnlyOne, State
 from device_apps.door_lock.watcher import Watcher
 from device_apps.events import Background, Event, Events, Listener
+from device_apps.memory import give_back
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
 
     camera = Camera(lambda: open_source(told.camera, policy.camera.fps), clock)
     busy = _Outstanding(lambda finding: lock.submit(finding))  # noqa: PLW0108  # lock comes after this
-    watcher = Watcher(camera, lambda: Recogniser(state, policy, told.models, say_refused), busy.found, clock)
+    watcher = Watcher(camera, lambda: _recogniser(state, policy, told, say_refused), busy.found, clock)
     checks: dict[str, Callable[[float], str | None]] = {
         "camera": lambda now: None if camera.ended else camera.fault(now, policy.camera.lost_ms),
         "vision": watcher.fault,
@@ -115,6 +116,14 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
         for listener in told_to:
             listener.close()
         network.stop()
+
+
+def _recogniser(
+    state: State, policy: Policy, told: Running, say_refused: Callable[[tuple[Refused, ...]], None]
+) -> Recogniser:
+    opened = Recogniser(state, policy, told.models, say_refused)
+    give_back()
+    return opened
 
 
 class _Outstanding:

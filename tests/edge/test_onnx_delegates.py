@@ -246,6 +246,18 @@ def test_settings_that_cannot_be_honoured_are_refused_at_once(delegate, settings
     assert told in caught.value.message
 
 
+def test_a_session_without_a_memory_pattern_answers_the_same():
+    feeds = None
+    answers = []
+    for told in ({}, {"memory_pattern": "false"}):
+        engine = open_engine(DATA / "tiny.onnx", "onnx", settings=told)
+        feeds = feeds or {spec.name: np.full([n or 1 for n in spec.shape], 0.5, spec.dtype) for spec in engine.inputs}
+        answers.append(list(engine.run(feeds).values()))
+        engine.close()
+    for plain, without in zip(*answers, strict=True):
+        np.testing.assert_array_equal(plain, without)
+
+
 def test_an_unknown_setting_names_the_nearest():
     with pytest.raises(UnknownName) as caught:
         open_engine(DATA / "tiny.onnx", "onnx", delegate="qnn", settings={"soc_modell": "SM8650"})

@@ -55,7 +55,7 @@ def find_provider(delegate: str) -> Provider:
 
     """
     if delegate == "cpu":
-        return Provider(lambda *_: Attached(CPU, (CPU,)), lambda _: None, lambda _: {})
+        return Provider(_attach_cpu, lambda _: None, lambda _: {})
     if delegate == "openvino":
         from edge.engines.providers import openvino
 
@@ -77,3 +77,8 @@ def find_provider(delegate: str) -> Provider:
 
         return Provider(nvidia.attach_tensorrt, nvidia.why_no_tensorrt, nvidia.identity, own_memory=True)
     raise UnknownName("execution provider", delegate, ("cpu", "openvino", "webgpu", "qnn", "cuda", "tensorrt"))
+
+
+def _attach_cpu(_ort: Any, options: Any, settings: Any, _threads: int, _entry: Entry | None) -> Attached:
+    options.enable_mem_pattern = settings.memory_pattern
+    return Attached(CPU, (CPU,))
