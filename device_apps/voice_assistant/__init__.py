@@ -1,0 +1,1 @@
+"""The voice assistant: microphone to action, on a device, with nothing leaving it."""
