@@ -53,13 +53,17 @@ def to_onnx(model: Any) -> bytes:
     return _slim(proto)
 
 
-def tflite_to_onnx(path: Path) -> bytes:
-    """Convert a .tflite file to ONNX with batch 1 and the names of its signature.
+def tflite_to_onnx(path: Path, *, batch_1: bool = False) -> bytes:
+    """Convert a .tflite file to ONNX with the names of its signature and its batch, 1 where that is open.
+
+    `batch_1` makes a batch that is fixed at another size 1 (`convert.batch`).
 
     Raises:
-        BadModel: an operation that tf2onnx does not know.
+        BadModel: an operation that tf2onnx does not know, or a batch that cannot become 1.
+        CheckFailed: with a batch of 1 the model says something else.
 
     """
+    from convert.batch import with_batch_1
     from convert.flatbuffer import read_flatbuffer, signature_specs
 
     flat = read_flatbuffer(path)
@@ -87,7 +91,7 @@ def tflite_to_onnx(path: Path) -> bytes:
         dims = value.type.tensor_type.shape.dim
         if dims and not dims[0].HasField("dim_value"):
             dims[0].dim_value = 1
-    return _slim(proto)
+    return _slim(with_batch_1(proto) if batch_1 else proto)
 
 
 def refuse_onnx_to_litert(path: Path) -> None:

@@ -34,11 +34,19 @@ class Made:
     skipped: tuple[Skipped, ...] = ()
 
 
-def baseline_sequences(source: Artifact, engines: Sequence[str]) -> dict[str, tuple[Pass, ...]]:
-    """The float32 file of each engine: by file format the passes that make it, the target's first engine first."""
+def baseline_sequences(
+    source: Artifact, engines: Sequence[str], sequences: Sequence[tuple[Pass, ...]] = ()
+) -> dict[str, tuple[Pass, ...]]:
+    """The float32 file of each engine: by file format the passes that make it, the target's first engine first.
+
+    A .tflite of which all `sequences` make ONNX is compared as ONNX, converted as the first of them converts it.
+    """
     if source.format in KERAS:
         steps: dict[str, tuple[Pass, ...]] = {"tflite": (ConvertLiteRT(),), "onnx": (ConvertONNX(),)}
         return {FORMAT_OF_ENGINE[engine]: steps[FORMAT_OF_ENGINE[engine]] for engine in engines}
+    converted = [step for sequence in sequences for step in sequence[:1] if isinstance(step, ConvertONNX)]
+    if converted and len(converted) == len(sequences):
+        return {"onnx": (converted[0],)}
     return {source.format: ()}
 
 

@@ -148,7 +148,7 @@ def _read(recipe: Recipe, worker: ConversionWorker, progress: Progress) -> _Job:
     limits = limits_for(recipe, task.metric)
     if recipe.lock is not None:
         require_same(recipe.lock, source, task.sha256)
-    baselines = baseline_sequences(source, recipe.target.engines)
+    baselines = baseline_sequences(source, recipe.target.engines, sequences)
     return _Job(recipe, limits, source, params, macs, task, baselines, sequences, formats)
 
 

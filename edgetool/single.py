@@ -62,6 +62,7 @@ def convert_model(
     data: str | None,
     pixels: str | None = None,
     out: Path | None,
+    batch_1: bool = False,
     seed: int,
     trust: bool,
     progress: Progress,
@@ -88,7 +89,7 @@ def convert_model(
     source = TaskSource(data, pixels=pixels, seed=seed) if data is not None else None
     with ConversionWorker() as worker, tempfile.TemporaryDirectory() as scratch:
         artifact, _, _ = worker.call(describe_model, path, trust, progress=progress.at)
-        sequence = _steps(artifact, to, precision)
+        sequence = _steps(artifact, to, precision, batch_1=batch_1)
         current = artifact
         for number, step in enumerate(sequence):
             folder = Path(scratch) / str(number)
@@ -138,14 +139,16 @@ def evaluate_model(path: Path, source: TaskSource, *, split: str, trust: bool, p
     return Evaluation(str(path), task.name, accuracy, doubt_about(task.metric, accuracy, examples.labels()))
 
 
-def _steps(artifact: Artifact, to: str, precision: str) -> tuple[Pass, ...]:
+def _steps(artifact: Artifact, to: str, precision: str, *, batch_1: bool) -> tuple[Pass, ...]:
+    if batch_1 and (artifact.format, to) != ("tflite", "onnx"):
+        raise BadRecipe(f"--batch-1 is from .tflite to onnx, and this is from {artifact.format} to {to}")
     quantize = () if precision == "float32" else (pass_from_settings(f"quantize.{precision}", {}),)
     if artifact.format == to:
         if not quantize:
             raise BadRecipe(f"{artifact.path} is .{to} already", "name another --precision")
         return quantize
     if to == "onnx":
-        steps: tuple[Pass, ...] = (pass_from_settings("convert.onnx", {}), *quantize)
+        steps: tuple[Pass, ...] = (pass_from_settings("convert.onnx", {"batch_1": batch_1}), *quantize)
     else:
         steps = quantize or (pass_from_settings("convert.litert", {}),)
     if artifact.format == "onnx":

@@ -25,6 +25,9 @@ def convert(
     soc: Annotated[
         list[str] | None, typer.Option(help="The NPU: SM8650 (for qnn; may be given again), ethos-u55-128, rk3588.")
     ] = None,
+    batch_1: Annotated[
+        bool, typer.Option("--batch-1", help="From .tflite to onnx: make a batch that is fixed at another size 1.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the calibration sample.")] = 0,
     trust: Trust = False,
 ) -> None:
@@ -34,6 +37,7 @@ def convert(
     Examples:
       edgetool convert model.keras --to tflite
       edgetool convert model.keras --to onnx --precision int8 --data photos/
+      edgetool convert embedder.tflite --to onnx --batch-1
       edgetool convert model-int8.onnx --to qnn --soc SM8650 --soc SM7325 --out compiled/
       edgetool convert model-int8.tflite --to ethos-u --soc ethos-u55-128
       edgetool convert model.onnx --to rknn --soc rk3588 --data photos/
@@ -57,6 +61,7 @@ def convert(
             data=data,
             pixels=pixels,
             out=out,
+            batch_1=batch_1,
             seed=seed,
             trust=trust,
             progress=progress,

@@ -33,10 +33,14 @@ class ConvertLiteRT:
 
 @dataclass(frozen=True)
 class ConvertONNX:
-    """Keras or a .tflite to an .onnx with batch size 1 and the same precision."""
+    """Keras or a .tflite to an .onnx with batch size 1 and the same precision.
+
+    A .tflite whose batch is fixed at another size keeps it, unless `batch_1` makes it 1, too.
+    """
 
     name: ClassVar[str] = "convert.onnx"
     accepts: ClassVar[frozenset[Format]] = KERAS | {"tflite"}
+    batch_1: bool = False
 
     def produces(self, source: Format) -> Format:
         return "onnx"
@@ -49,7 +53,8 @@ class ConvertONNX:
 
         progress(0.0, "converting to ONNX")
         if artifact.format == "tflite":
-            return PassResult(write_model(tflite_to_onnx(artifact.path), artifact, workdir, "onnx", label(self)))
+            model = tflite_to_onnx(artifact.path, batch_1=self.batch_1)
+            return PassResult(write_model(model, artifact, workdir, "onnx", label(self)))
         return PassResult(
             write_model(to_onnx(load_keras(artifact.path, trust=trust)), artifact, workdir, "onnx", label(self))
         )
