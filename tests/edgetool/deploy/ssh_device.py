@@ -67,8 +67,10 @@ class SshDevice:
         for command in self.commands:
             if command.poll() is None:
                 command.kill()
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(30)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     def state(self) -> list[str]:
         """Every file and link in the device's home, but for what runs there."""
@@ -90,7 +92,7 @@ class SshDevice:
         self.key.chmod(0o600)
         authorized = self.key.with_suffix(".authorized")
         authorized.write_bytes(user_key.export_public_key())
-        server = await asyncssh.listen(
+        self._server = await asyncssh.listen(
             "127.0.0.1",
             0,
             server_host_keys=[host_key],
@@ -98,7 +100,7 @@ class SshDevice:
             process_factory=self._command,
             encoding=None,
         )
-        self.port = server.get_port()
+        self.port = self._server.get_port()
         self.known_hosts.write_bytes(f"[127.0.0.1]:{self.port} ".encode() + host_key.export_public_key())
 
     async def _command(self, process: "asyncssh.SSHServerProcess[bytes]") -> None:
@@ -108,10 +110,24 @@ class SshDevice:
             ["/bin/sh", "-c", process.command or "true"], cwd=self.home, env=environment, **pipes
         )
         self.commands.append(command)
-        await process.redirect(stdin=command.stdin, stdout=command.stdout, stderr=command.stderr)
-        await process.stdout.drain()
-        code = await self._loop.run_in_executor(None, command.wait)
-        process.exit(code if code >= 0 else 128 - code)
+        try:
+            await process.redirect(stdin=command.stdin, stdout=command.stdout, stderr=command.stderr)
+            # what was said has arrived, or the host is gone: asyncssh's drain alone would wait for ever then
+            ends = [asyncio.ensure_future(one) for one in (process.stdout.drain(), process.channel.wait_closed())]
+            _, pending = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for one in pending:
+                one.cancel()
+            code = await self._loop.run_in_executor(None, command.wait)
+            process.exit(code if code >= 0 else 128 - code)
+        finally:
+            await process.wait_closed()
+
+    async def _close(self) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+        ending = asyncio.all_tasks() - {asyncio.current_task()}
+        if ending:
+            await asyncio.wait(ending, timeout=10)
 
 
 def fake_bundle(path: Path, *, wrong: float = 0.0, padding: int = 0, target: str = HERE, **behaviour: Any) -> Path:
