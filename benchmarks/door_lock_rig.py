@@ -59,11 +59,8 @@ def visit(person: int, frames: int, seed: int) -> Iterator["Picture"]:
     """A person before the camera for so many frames: the expression changes each second, the head sways."""
     rng = np.random.default_rng(seed)
     sway = np.cumsum(rng.normal(0, 1.5, (frames, 2)), axis=0).clip(-20, 20).astype(int)
-    noise = np.random.default_rng(seed + 1)
     for frame, (across, down) in enumerate(sway):
-        picture = scene(person, frame // FPS % 10 + 1, (int(across), int(down)))
-        grain = noise.normal(0, 2, (*SIZE, 1)).astype(np.float32)
-        yield np.clip(picture + grain, 0, 255).astype(np.uint8)
+        yield scene(person, frame // FPS % 10 + 1, (int(across), int(down)))
 
 
 def film(path: Path, frames: Iterator["Picture"]) -> Path:
