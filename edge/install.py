@@ -201,16 +201,20 @@ def ending(code: int) -> str:
 
 
 def replay(base: Path, name: str, limit_s: float) -> None:
-    """The release's golden vectors through its own runtime, in a process of its own.
+    """The release's signature, where it has to have one, and its golden vectors through its own runtime, in a process
+    of its own.
 
     Raises:
-        CheckFailed: they differ, or the release was changed by hand.
+        CheckFailed: they differ, nobody who is trusted signed it, or the release was changed by hand.
         ProcessCrashed: the runtime died; an instruction that the processor lacks is named.
 
     """
     releases.check(base, name)
     folder = base / "releases" / name
     command = [sys.executable, "-I", str(folder / "start.py"), "edge", "verify", str(folder / BUNDLE), "--json"]
+    keys, certificates = releases.trusted(base, name)
+    command += [word for key in keys for word in ("--key", str(key))]
+    command += [word for certificate in certificates for word in ("--certificate", str(certificate))]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=max(limit_s, REPLAY_LIMIT_S)
@@ -306,9 +310,8 @@ def _one(installer: Installer, asked: dict[str, Any], source: BinaryIO) -> Any:
         plain = asked["release"]
         segments = [(a, b, c) for a, b, c in plain["segments"]]
         start = hashlib.sha256(releases.START_PY.encode()).hexdigest()
-        release = Release(
-            **{**plain, "start": start, "packages": tuple(plain["packages"]), "segments": tuple(segments)}
-        )
+        tuples = {"packages": tuple(plain["packages"]), "segments": tuple(segments), "keys": tuple(plain["keys"])}
+        release = Release(**{**plain, "start": start, **tuples})
         return installer.commit(release, asked["unit"], asked["limit_s"], asked["max_ms"])
     if do == "rollback":
         name = releases.pointed(base, PREVIOUS)

@@ -1,7 +1,7 @@
 """Releases on a device: what runs, what ran before, and the way between the two that power may cut at any instant.
 
     BASE/packages/SHA256/    a wheel, unpacked, by the hash of the wheel; shared by releases
-    BASE/releases/NNNN-ID/   bundle.edge, release.json, start.py; never changed once it stands there
+    BASE/releases/NNNN-ID/   bundle.edge, release.json, start.py, trusted-N.pem; never changed once it stands there
     BASE/staging/            what a deploy is receiving; whoever finds it without that deploy removes it
     BASE/current, last-good, previous    symbolic links into releases/
     BASE/trial.json          a release is being tried, and what has to stand again where it is not confirmed
@@ -61,6 +61,9 @@ python3 -I "$good/start.py" edge.releases recover "$PWD" || exit 1
 class Release:
     """What `release.json` says: sha256 of the bundle and of start.py, the packages' hashes in import order, and the
     bundle's segments (offset, size, sha256), by which an update finds what is there already.
+
+    `keys` are the PEM texts of who may have signed the bundle (empty: nobody is asked), `signer` the sha256 of the key
+    that did.
     """
 
     bundle: str
@@ -69,6 +72,8 @@ class Release:
     segments: tuple[tuple[int, int, str], ...]
     name: str
     python: str
+    keys: tuple[str, ...] = ()
+    signer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,8 @@ def read_release(base: Path, name: str) -> Release:
     try:
         data = json.loads((base / "releases" / name / ABOUT).read_bytes())
         segments = tuple((int(a), int(b), str(c)) for a, b, c in data["segments"])
-        return Release(**{**data, "packages": tuple(data["packages"]), "segments": segments})
+        keys = tuple(str(key) for key in data.get("keys", ()))
+        return Release(**{**data, "packages": tuple(data["packages"]), "segments": segments, "keys": keys})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckFailed(
             f"release {name} is damaged: {error}", "edgetool deploy puts a good one in its place"
@@ -155,7 +161,8 @@ def check(base: Path, name: str) -> Release:
 
     """
     release = read_release(base, name)
-    for file, digest in ((BUNDLE, release.bundle), (START, release.start)):
+    keys = [(_key_name(i), hashlib.sha256(key.encode()).hexdigest()) for i, key in enumerate(release.keys)]
+    for file, digest in ((BUNDLE, release.bundle), (START, release.start), *keys):
         path = base / "releases" / name / file
         if not path.is_file() or sha256(path) != digest:
             raise CheckFailed(f"release {name}: {file} was changed by hand", "edgetool deploy installs it again")
@@ -163,6 +170,16 @@ def check(base: Path, name: str) -> Release:
     if gone:
         raise CheckFailed(f"release {name}: package {gone[0][:12]} is gone", "edgetool deploy installs it again")
     return release
+
+
+def trusted(base: Path, name: str) -> tuple[list[Path], list[Path]]:
+    """The public keys and the certificates by which a release's bundle is checked before it is parsed."""
+    keys: list[Path] = []
+    certificates: list[Path] = []
+    for number, text in enumerate(read_release(base, name).keys):
+        which = certificates if "-----BEGIN CERTIFICATE-----" in text else keys
+        which.append(base / "releases" / name / _key_name(number))
+    return keys, certificates
 
 
 def place(base: Path, staged: Path, release: Release) -> str:
@@ -173,6 +190,8 @@ def place(base: Path, staged: Path, release: Release) -> str:
     content = json.dumps(asdict(release), sort_keys=True).encode()
     name = f"{max(numbers, default=0) + 1:04d}-{hashlib.sha256(content).hexdigest()[:12]}"
     write(staged / START, START_PY.encode(), MODE)
+    for number, key in enumerate(release.keys):
+        write(staged / _key_name(number), key.encode(), MODE)
     write(staged / ABOUT, content, MODE)
     sync_tree(staged)
     staged.rename(folder / name)
@@ -290,6 +309,10 @@ def sha256(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def _key_name(number: int) -> str:
+    return f"trusted-{number}.pem"
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -65,17 +65,16 @@ def serve(base: Path) -> None:
     """Answer until the process is ended.
 
     Raises:
-        CheckFailed: the golden vectors are not met here.
+        CheckFailed: the golden vectors are not met here, or nobody who is trusted signed the bundle.
         EnvironmentFailed: under systemd, the deploy that tried this release died.
 
     """
-    from edge.bundle import open_bundle
     from edge.engines import open_engine
     from edge.errors import EnvironmentFailed
     from edge.releases import interrupted
 
     release = (base / "current").resolve()
-    bundle = open_bundle(release / "bundle.edge")
+    bundle = _open(base, release)
     engine = open_engine(bundle.model, bundle.manifest.format)
     _replay(bundle, engine)
     folder = run_folder(base)
@@ -97,6 +96,21 @@ def serve(base: Path) -> None:
             _notify("WATCHDOG=1")
             if watchdog_s and interrupted(base):  # under systemd: its ExecStartPre puts right what a dead deploy left
                 raise EnvironmentFailed("a deploy ended before it confirmed this release")
+
+
+def _open(base: Path, release: Path) -> "Bundle":
+    """The release's bundle; where keys came with it, nothing is parsed that none of them signed."""
+    from edge.bundle import parse_bundle, read_bundle
+    from edge.releases import BUNDLE, trusted
+
+    path = release / BUNDLE
+    content = read_bundle(path)
+    keys, certificates = trusted(base, release.name)
+    if keys or certificates:
+        from edge.trust.signature import Trusted, require_signature
+
+        require_signature(content, path, Trusted(tuple(keys), tuple(certificates)))
+    return parse_bundle(content, path)
 
 
 def _answer(connection: socket.socket, release: str, bundle: "Bundle", engine: "Engine") -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from edge.errors import CheckFailed, EnvironmentFailed
+from edge.errors import BadRecipe, CheckFailed, EnvironmentFailed
 
 DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="ssh://USER@HOST[:PORT][/FOLDER].")]
 Identity = Annotated[Path | None, typer.Option(help="The private key to log in with (the agent's, the usual ones).")]
@@ -29,6 +29,13 @@ def deploy(
     offline: Annotated[bool, typer.Option("--offline", help="Take wheels only from --wheels and the cache.")] = False,
     health_limit: Seconds = 120.0,
     max_ms: MaxMs = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PEM", help="Take it only from this key or certificate (instead of the trusted ones)."),
+    ] = None,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Take it whoever made it, though keys are trusted here.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +43,9 @@ def deploy(
 
     The device's Python runs a probe; what does not fit is refused before anything is changed. Only what the device
     lacks is sent. The golden vectors are replayed there before the new release is switched to, and its service has to
-    be healthy afterwards: else the release before runs again. Nothing stays of a deploy that was cut.
+    be healthy afterwards: else the release before runs again. Nothing stays of a deploy that was cut. Where keys are
+    trusted (`edgetool keys trust`), one of them has to have signed the bundle: that is checked here, and on the device
+    before it is parsed.
 
     \b
     Examples:
@@ -48,9 +57,15 @@ def deploy(
     from edgetool.deploy.install import Settings
     from edgetool.deploy.install import deploy as bring
     from edgetool.deploy.transport import Login, parse_address
+    from edgetool.deploy.trust import user_trust
 
+    if unsigned and key:
+        raise BadRecipe("--unsigned and --key contradict each other", "give one of them")
     address = parse_address(device)
-    settings = Settings(health_limit, max_ms, wheels, offline, dry_run)
+    trust = user_trust(tuple(key or ()), unsigned=unsigned)
+    settings = Settings(health_limit, max_ms, wheels, offline, dry_run, trust)
+    if unsigned:
+        typer.echo("warning: --unsigned: nobody vouches for this bundle", err=True)
     with progress_display() as progress:
         done = asyncio.run(bring(bundle, address, Login(identity, known_hosts), settings, progress))
     typer.echo(done.as_json() if as_json else done.as_text())

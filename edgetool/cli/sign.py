@@ -1,4 +1,4 @@
-"""`edgetool sign`, `edgetool verify` and `edgetool keys new`: who made a bundle."""
+"""`edgetool sign`, `edgetool verify` and `edgetool keys`: who made a bundle."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,7 +7,9 @@ import typer
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle (*.edge).")]
 
-keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make keys to sign with.")
+keys = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Make keys to sign with, and say which are trusted."
+)
 
 
 def sign(
@@ -101,3 +103,32 @@ def new(
 
     private, public = new_keys(name, kind)
     typer.echo(f"{private}\tprivate: keep it off devices and out of repositories\n{public}\tpublic: devices get it")
+
+
+PublicKey = Annotated[Path, typer.Argument(metavar="PEM", help="A public key (.pub).")]
+
+
+@keys.command("trust")
+def trust(key: Annotated[Path, typer.Argument(metavar="PEM", help="A public key (.pub) or a certificate.")]) -> None:
+    """Trust a key: from then on `edgetool deploy` takes signed bundles only.
+
+    \b
+    Examples:
+      edgetool keys trust keys/maker.pub
+    """
+    from edgetool.deploy.trust import remember_key
+
+    typer.echo(f"trusted: {remember_key(key, 'trusted')}")
+
+
+@keys.command("revoke")
+def revoke(key: PublicKey) -> None:
+    """Take a key back: what it signed is neither deployed nor gone back to any more.
+
+    \b
+    Examples:
+      edgetool keys revoke keys/maker.pub
+    """
+    from edgetool.deploy.trust import remember_key
+
+    typer.echo(f"revoked: {remember_key(key, 'revoked')}")

@@ -43,7 +43,7 @@ class Examined:
 
 def examine(device: str, facts: Facts, now: float | None = None) -> Examined:
     """Examine a device by what it said. `now` is this machine's clock."""
-    refusals = [Line("no", error.message, error.hint) for error in problems(facts, None, 0)]
+    refusals = [Line("no", error.message, error.hint) for error in problems(facts, None, 0, now=now)]
     lines = [
         Line("ok", facts.description),
         Line("ok", f"{facts.cores} cores, {_size(facts.memory_bytes)} of memory"),

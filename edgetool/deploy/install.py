@@ -14,6 +14,7 @@ from edgetool.deploy import inventory, plan
 from edgetool.deploy.facts import Facts
 from edgetool.deploy.segments import lacking, segments
 from edgetool.deploy.transport import Address, Device, Login, Session, connect
+from edgetool.deploy.trust import Provenance, Trust, require_maker, require_not_revoked, user_trust
 from edgetool.deploy.unit import unit
 from edgetool.deploy.wheels import Wheel, edge_package, platform_of, requirements, resolve
 from edgetool.progress import Progress
@@ -21,16 +22,21 @@ from edgetool.units import format_bytes
 
 STAGES = ("connecting", "probing the device", "finding wheels", "packages", "bundle", "trying it out")
 
+CHECKS = ("cryptography>=45",)
+
 
 @dataclass(frozen=True)
 class Settings:
-    """`limit_s` until the service is healthy, `max_ms` that its answer may take, a folder with wheels to use."""
+    """`limit_s` until the service is healthy, `max_ms` that its answer may take, a folder with wheels to use, and whose
+    bundles are taken: by default those of whom the user trusts.
+    """
 
     limit_s: float = 120.0
     max_ms: float | None = None
     wheels: Path | None = None
     offline: bool = False
     dry_run: bool = False
+    trust: Trust = field(default_factory=user_trust)
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Deployed:
     description: str
     service: str
     bundle: str
+    signature: str
     release: str | None
     already_there: bool
     dry_run: bool
@@ -61,6 +68,7 @@ class Deployed:
     def as_text(self) -> str:
         """A few lines, the verdict in the last one."""
         lines = [f"{self.device}: {self.description}", f"kept running by {self.service}"]
+        lines.append(f"signature: {self.signature}")
         lines += [f"note: {note}" for note in self.notes]
         moved = f"{format_bytes(self.wheel_bytes)} of packages and {format_bytes(self.bundle_bytes)} of the bundle"
         if self.dry_run:
@@ -98,12 +106,14 @@ async def deploy(path: Path, address: Address, login: Login, settings: Settings,
 
     Raises:
         BadInput: the bundle is none, or the device cannot run it; nothing was changed.
-        CheckFailed: its host key, its golden vectors or its health: what ran before runs again.
+        CheckFailed: its signature, the device's host key, golden vectors or health: what ran before runs again.
         EnvironmentFailed: the device, the line or a registry failed: what ran before runs again.
 
     """
     content = read_bundle(path)
+    maker = require_maker(content, path, settings.trust)
     bundle = parse_bundle(content, path)
+    signature = _signature(bundle, maker, settings.trust)
     stages = _Stages(progress)
     stages.begin("connecting")
     async with connect(address, login) as device:
@@ -111,15 +121,17 @@ async def deploy(path: Path, address: Address, login: Login, settings: Settings,
         facts = await device.facts()
         plan.refuse(facts, bundle.manifest, len(bundle.model))
         stages.begin("finding wheels")
-        wheels = _wheels(bundle, facts, settings)
+        wheels = _wheels(bundle, facts, maker, settings)
         planned = plan.make(facts, wheels, len(content), len(content))
         if settings.dry_run:
             stages.begin(None)
-            return _result(device, facts, bundle, planned, stages, dry_run=True, bundle_bytes=len(content))
+            return _result(device, facts, bundle, signature, planned, stages, dry_run=True, bundle_bytes=len(content))
         async with device.session(facts) as session:
-            if await _runs_already(session, facts, bundle, wheels):
+            if await _runs_already(session, facts, bundle, maker, wheels):
                 stages.begin(None)
-                return _result(device, facts, bundle, planned, stages, release=session.current, already_there=True)
+                return _result(
+                    device, facts, bundle, signature, planned, stages, release=session.current, already_there=True
+                )
             stages.begin("packages")
             await _send_packages(session, planned.wheels, progress.at)
             stages.begin("bundle")
@@ -132,12 +144,14 @@ async def deploy(path: Path, address: Address, login: Login, settings: Settings,
                 "segments": parts,
                 "name": bundle.manifest.name,
                 "python": ".".join(map(str, facts.python)),
+                "keys": list(maker.keys),
+                "signer": None if maker.signer is None else maker.signer.key_sha256,
             }
             text = _unit(facts, bundle) if facts.systemd else None
             question = {"do": "commit", "release": release, "unit": text, **_limits(settings)}
             name: str = await session.ask(question, told=progress.at)
             stages.begin(None)
-    result = _result(device, facts, bundle, planned, stages, release=name, bundle_bytes=sent)
+    result = _result(device, facts, bundle, signature, planned, stages, release=name, bundle_bytes=sent)
     _remember(address, facts, bundle.manifest.name, bundle.sha256, name)
     return result
 
@@ -146,7 +160,7 @@ async def rollback(address: Address, login: Login, settings: Settings, progress:
     """Let a device run the release before; its name. The same trial as a deploy's: where it is not healthy, what runs
     now goes on.
 
-    Raises: as `deploy`; BadInput where there is none before.
+    Raises: as `deploy`; BadInput where there is none before, CheckFailed where its key was revoked.
 
     """
     stages = _Stages(progress)
@@ -157,6 +171,7 @@ async def rollback(address: Address, login: Login, settings: Settings, progress:
         before = facts.held.get("previous")
         if before is None:
             raise BadInput(f"{address} has no release to go back to", "only one was ever deployed and confirmed there")
+        require_not_revoked(before.get("signer"), str(before["release"]), settings.trust)
         async with device.session(facts) as session:
             stages.begin("trying it out")
             question = {"do": "rollback", "unit": None, **_limits(settings)}
@@ -166,21 +181,32 @@ async def rollback(address: Address, login: Login, settings: Settings, progress:
     return name
 
 
+def _signature(bundle: Bundle, maker: Provenance, trust: Trust) -> str:
+    """What is known of who made it, in words."""
+    if maker.signer is not None:
+        return f"of {maker.signer.subject or 'key ' + maker.signer.key_sha256[:16]}, checked here and on the device"
+    there = "there is one, " if bundle.signed else "none, "
+    if trust.trusted:
+        return f"{there}NOT CHECKED as --unsigned says: nobody vouches for this bundle"
+    return f"{there}not checked: no key is trusted here (edgetool keys trust KEY.pub)"
+
+
 def _limits(settings: Settings) -> dict[str, Any]:
     return {"limit_s": settings.limit_s, "max_ms": settings.max_ms}
 
 
-def _wheels(bundle: Bundle, facts: Facts, settings: Settings) -> list[Wheel]:
-    """Everything the release imports, the toolkit's own part first."""
-    needs = requirements(bundle.manifest.requires, bundle.manifest.format)
+def _wheels(bundle: Bundle, facts: Facts, maker: Provenance, settings: Settings) -> list[Wheel]:
+    """Everything the release imports, the toolkit's own part first; what checks its signature where it has to."""
+    needs = (*requirements(bundle.manifest.requires, bundle.manifest.format), *(CHECKS if maker.keys else ()))
     found = resolve(needs, platform_of(facts), extra=settings.wheels, offline=settings.offline)
     return [edge_package(), *found]
 
 
-async def _runs_already(session: Session, facts: Facts, bundle: Bundle, wheels: list[Wheel]) -> bool:
+async def _runs_already(session: Session, facts: Facts, bundle: Bundle, maker: Provenance, wheels: list[Wheel]) -> bool:
     """The device runs this very bundle on these very packages, and nobody changed them; a damaged one is replaced."""
     current = facts.held.get("current") or {}
-    if current.get("bundle") != bundle.sha256 or current.get("packages") != [wheel.sha256 for wheel in wheels]:
+    wanted = {"bundle": bundle.sha256, "packages": [wheel.sha256 for wheel in wheels], "keys": list(maker.keys)}
+    if any(current.get(key) != value for key, value in wanted.items()):
         return False
     checked: str | None = await session.ask({"do": "check"})
     return checked == bundle.sha256
@@ -227,6 +253,7 @@ def _result(
     device: Device,
     facts: Facts,
     bundle: Bundle,
+    signature: str,
     planned: plan.Plan,
     stages: _Stages,
     *,
@@ -240,6 +267,7 @@ def _result(
         description=facts.description,
         service=facts.service,
         bundle=bundle.manifest.name,
+        signature=signature,
         release=release,
         already_there=already_there,
         dry_run=dry_run,

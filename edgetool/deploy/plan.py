@@ -17,6 +17,8 @@ MARGIN_BYTES = 16 << 20
 # The model itself is in memory twice while it is unpacked; a runtime with numpy takes some 60 MB (LiteRT, Debian 12)
 RUNTIME_BYTES = 64 << 20
 WRONG_CLOCK_S = 24 * 3600.0
+# Certificates, expiry of updates and every log would be wrong; a board without a battery that never saw NTP
+REFUSED_CLOCK_S = 365 * 24 * 3600.0
 _BITS = {"aarch64": 64, "x86_64": 64, "armv7l": 32, "armv6l": 32, "i686": 32}
 
 
@@ -35,15 +37,17 @@ def refuse(facts: Facts, manifest: Manifest, model_bytes: int) -> None:
     """Refuse a device that the bundle does not fit, by what the device said of itself.
 
     Raises:
-        BadInput: its architecture, Python, C library, memory or rights are not enough.
+        BadInput: its architecture, Python, C library, memory, rights or clock will not do.
 
     """
     for error in problems(facts, manifest.target, model_bytes):
         raise error
 
 
-def problems(facts: Facts, target: str | None, model_bytes: int) -> list[EdgetoolError]:
-    """All reasons why a bundle for `target` cannot be deployed there (None: any), the weightiest first."""
+def problems(facts: Facts, target: str | None, model_bytes: int, *, now: float | None = None) -> list[EdgetoolError]:
+    """All reasons why a bundle for `target` cannot be deployed there (None: any), the weightiest first; `now` is this
+    machine's clock.
+    """
     found: list[EdgetoolError] = []
     if facts.bits != 64 or _BITS.get(facts.machine) == 32:
         found.append(
@@ -79,6 +83,14 @@ def problems(facts: Facts, target: str | None, model_bytes: int) -> list[Edgetoo
             BadInput(
                 "the user may not become root by sudo without a password, and systemd's unit needs root",
                 "add a rule to sudoers, or deploy as root",
+            )
+        )
+    off = _clock_off_s(facts, now)
+    if abs(off) > REFUSED_CLOCK_S:
+        found.append(
+            BadInput(
+                f"the device's clock is {_days(off)}: certificates and updates cannot be judged there",
+                "set it: ssh DEVICE sudo date -s @$(date +%s), or let it use NTP",
             )
         )
     need = RUNTIME_BYTES + 2 * model_bytes
@@ -126,11 +138,9 @@ def notes(facts: Facts, now: float | None = None) -> tuple[str, ...]:
         found.append("the device is emulated: its times say nothing about a real one")
     if not facts.systemd:
         found.append("systemd is not PID 1 there: edge.supervisor keeps the release running")
-    off = facts.time - (time.time() if now is None else now)
+    off = _clock_off_s(facts, now)
     if abs(off) > WRONG_CLOCK_S:
-        found.append(
-            f"its clock is {abs(off) / 86400:.0f} days {'ahead' if off > 0 else 'behind'}: nothing here relies on it"
-        )
+        found.append(f"its clock is {_days(off)}: updates that it fetches may be refused as expired or as new")
     if facts.throttled:
         found.append(
             f"its firmware reports throttling or under-voltage (0x{facts.throttled:x}): look at its power supply"
@@ -138,3 +148,11 @@ def notes(facts: Facts, now: float | None = None) -> tuple[str, ...]:
     if facts.held.get("trial"):
         found.append("a deploy before this one was cut: its release is not confirmed, and goes")
     return tuple(found)
+
+
+def _clock_off_s(facts: Facts, now: float | None) -> float:
+    return facts.time - (time.time() if now is None else now)
+
+
+def _days(off_s: float) -> str:
+    return f"{abs(off_s) / 86400:.0f} days {'ahead' if off_s > 0 else 'behind'}"

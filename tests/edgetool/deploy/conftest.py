@@ -16,6 +16,7 @@ MEMORY = Path("/dev/shm")
 def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshDevice]:
     """In memory where programs may run from there: a deploy waits for the disk of the whole machine a dozen times."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     fits = MEMORY.is_dir() and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
     with tempfile.TemporaryDirectory(dir=MEMORY if fits else tmp_path) as folder, SshDevice(Path(folder)) as running:
         yield running
