@@ -24,7 +24,7 @@ from typing import Any
 
 import tomllib
 
-from edge.errors import BadRecipe, UnknownName
+from edge.errors import BadModel, BadRecipe, UnknownName
 from edge.report import Limits
 from edge.target import Target, target, this_machine
 from edgetool.lock import Lock, read_lock
@@ -124,6 +124,7 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises:
         BadRecipe: the file cannot be read, is not TOML, lacks a key or has a wrong type.
+        BadModel: it names weights that have not been brought.
         UnknownName: an unknown key, pass, target or setting; the hint names the nearest.
 
     """
@@ -136,7 +137,7 @@ def read_recipe(path: Path) -> Recipe:
     for key in data:
         if key not in _KEYS:
             raise UnknownName(f"key in {path.name}", key, _KEYS)
-    model = path.parent / _required(data, "model", path)
+    model = _model(_required(data, "model", path), path)
     limits = _of_type(data, "limits", dict, {}, path)
     seed = _of_type(data, "seed", int, 0, path)
     if seed < 0:
@@ -173,6 +174,20 @@ def budget(trials: Any, time_budget: Any, sequences: Any) -> Budget:
     seconds = None if time_budget is None else parse_duration(str(time_budget), "time_budget")
     default = Budget.trials if seconds is None else 10 * Budget.trials
     return Budget(default if trials is None else trials, seconds)
+
+
+def _model(name: str, path: Path) -> Path:
+    """The model beside the recipe, else the weights of that name that `edgetool models get` brought."""
+    from edgetool.weights import KNOWN, kept
+
+    beside = path.parent / name
+    if beside.exists():
+        return beside
+    brought = kept(name)
+    known = [one.name for one in KNOWN.values() if one.file == name]
+    if brought is None and known:
+        raise BadModel(f"the model of {path.name} is not here", f"edgetool models get {known[0]}")
+    return brought or beside
 
 
 def _task_source(data: dict[str, Any], path: Path, seed: int) -> TaskSource:

@@ -16,12 +16,14 @@ from edgetool.cli.bundle import bundle
 from edgetool.cli.channel import channel
 from edgetool.cli.compress import compress
 from edgetool.cli.deploy import deploy, devices, doctor, rollback
+from edgetool.cli.fleet import fleet
 from edgetool.cli.inspect import inspect
 from edgetool.cli.lists import delegates, passes, targets
 from edgetool.cli.models import convert, evaluate
 from edgetool.cli.report import report
 from edgetool.cli.serve import serve
 from edgetool.cli.sign import keys, sign, verify
+from edgetool.cli.weights import models
 
 INTERRUPTED = 130
 BAD_USAGE = 2
@@ -44,6 +46,8 @@ for on_bundles in (bundle, sign, verify):
     app.command()(on_bundles)
 app.add_typer(keys, name="keys")
 app.add_typer(channel, name="channel")
+app.add_typer(fleet, name="fleet")
+app.add_typer(models, name="models")
 
 
 def _version(asked: bool) -> None:
@@ -86,7 +90,7 @@ def main() -> None:
         error.show()  # a usage error, which typer words itself
         code = BAD_USAGE
     if code == INTERRUPTED:
-        kept = "compress" in sys.argv[1:2]
+        kept = sys.argv[1:2] == ["compress"] or sys.argv[1:3] == ["fleet", "deploy"]
         typer.echo("interrupted" + ("; finished work is kept, --resume goes on" if kept else ""), err=True)
     sys.exit(code)
 

@@ -24,6 +24,7 @@ FORMS = "a folder with a sub-folder per class, an .npz, a .csv, a task.py, or th
 METRIC_TARGETS: dict[str, TargetForm] = {
     "accuracy": "classes",
     "auc": "classes",
+    "cosine": "values",
     "eer": "classes",
     "f1": "classes",
     "mae": "values",

@@ -3,6 +3,7 @@
 from edge.errors import UnknownName
 from edgetool.metrics.accuracy import ACCURACY, topk
 from edgetool.metrics.auc import AUC
+from edgetool.metrics.cosine import COSINE
 from edgetool.metrics.eer import EER
 from edgetool.metrics.mae_rmse import MAE, RMSE
 from edgetool.metrics.metric import Metric
@@ -26,6 +27,7 @@ METRICS: dict[str, Metric] = {
     "wer": WER,
     "perplexity": PERPLEXITY,
     "psnr": PSNR,
+    "cosine": COSINE,
 }
 
 

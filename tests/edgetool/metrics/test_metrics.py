@@ -41,7 +41,7 @@ def test_table_is_keyed_by_name_and_holds_every_metric_of_the_design():
     assert {m.name for m in METRICS.values()} == set(METRICS)
     assert set(METRICS) == {
         *("accuracy", "top5", "precision", "recall", "f1", "auc", "eer"),
-        *("mae", "rmse", "wer", "perplexity", "psnr"),
+        *("mae", "rmse", "wer", "perplexity", "psnr", "cosine"),
     }
 
 
