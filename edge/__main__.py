@@ -73,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--delegate", default="cpu", metavar="NAME", help="run on it; all operations have to (cpu)")
     bench.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="tell the delegate something")
     bench.add_argument("--allow-fallback", default="", metavar="OP,...", help="operations that may run elsewhere")
+    bench.add_argument("--launches", type=_positive, default=4, metavar="N", help="in that many processes (4)")
+    bench.add_argument("--samples", action="store_true", help="with --json: every call, by process")
     bench.set_defaults(command=_bench)
 
     update = commands.add_parser("update", help="fetch the newest release of a bundle from a channel (TUF)")
@@ -343,6 +345,8 @@ def _time(options: argparse.Namespace, model: Path, model_format: str) -> None:
         delegate=options.delegate,
         settings=settings,
         seconds=options.seconds,
+        launches=options.launches,
+        samples=options.samples,
     )
     _print(found.as_json() if options.json else found.as_text())
     if options.delegate != "cpu":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge import probe
+from edge import jetson, probe
 from edge.bench_report import Memory
 from edge.delegates import require_placement
 from edge.energy import Energy
@@ -28,7 +28,10 @@ ENERGY_SECONDS, IDLE_SECONDS = 3.0, 1.0
 
 @dataclass(frozen=True)
 class DeviceBench:
-    """What `python -m edge bench` prints. `first_ms` and `load_ms` are medians over the processes."""
+    """What `python -m edge bench` prints. `first_ms` and `load_ms` are medians over the processes.
+
+    `power_mode` is a Jetson's; `samples_s` every call by process, where they were asked for.
+    """
 
     model: str
     engine: str
@@ -51,6 +54,8 @@ class DeviceBench:
     clocks: Clocks
     load_average: float
     environment: Environment
+    power_mode: str | None = None
+    samples_s: tuple[tuple[float, ...], ...] | None = None
     schema: str = SCHEMA
 
     def as_json(self) -> str:
@@ -76,6 +81,7 @@ class DeviceBench:
             ("mJ", "not measured" if self.energy is None else f"{self.energy.joules_per_inference * 1e3:.4g}"),
             ("temperature", _told(self.clocks.temperature_c)),
             ("throttled", _told(self.throttled)),
+            *(("power mode", str(self.power_mode)) for _ in range(self.power_mode is not None)),
             ("load average", f"{self.load_average:.2f}"),
         ]
         return "\n".join(f"{key:<16}{value}" for key, value in lines)
@@ -91,6 +97,7 @@ def bench_device(
     settings: Mapping[str, str],
     seconds: float,
     launches: int = LAUNCHES,
+    samples: bool = False,
 ) -> DeviceBench:
     """Time a model for about `seconds`, in `launches` fresh processes; `name` is what the report calls it.
 
@@ -122,6 +129,7 @@ def bench_device(
         first_ms=float(np.median([first for first in firsts if first is not None])),
         memory=_memory(peaks, imported),
         warmup_calls=int(np.median([w.calls for w in warmed])) if all(w.stationary for w in warmed) else None,
+        samples=tuple(tuple(float(call) for call in launch) for launch in times) if samples else None,
     )  # fmt: skip
 
 
@@ -149,6 +157,7 @@ def _summed_up(
     first_ms: float,
     memory: Memory,
     warmup_calls: int | None,
+    samples: tuple[tuple[float, ...], ...] | None,
 ) -> DeviceBench:
     return DeviceBench(
         model=name,
@@ -172,6 +181,8 @@ def _summed_up(
         clocks=clocks,
         load_average=os.getloadavg()[0],
         environment=probe.environment(),
+        power_mode=jetson.power_mode(),
+        samples_s=samples,
     )
 
 

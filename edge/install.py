@@ -80,6 +80,20 @@ class Installer:
         if left or whole.hexdigest() != digest:
             raise CheckFailed("the bundle that arrived is not the one that was sent", "deploy it again")
 
+    def bench(self, source: BinaryIO, asked: dict[str, Any]) -> Any:
+        """Time a model that comes with the request; neither it nor its packages stay."""
+        from edge import bench_request
+
+        folder = self.staging / "bench"
+        model = folder / asked["name"]
+        if model.name != asked["name"]:
+            raise BadInput(f"{asked['name']!r} is no file's name")
+        _receive(source, asked["size"], asked["sha256"], model)
+        places = [self.staging / "packages", self.base / "packages"]
+        packages = [place / one for one in asked["packages"] for place in places if (place / one).is_dir()]
+        self.say(f"timing {model.name}")
+        return bench_request.bench(model, packages, asked["arguments"])
+
     def commit(self, release: Release, unit: str | None, limit_s: float, max_ms: float | None) -> str:
         """From staging to a confirmed release: place, replay, switch, health."""
         packages = self.base / "packages"
@@ -303,6 +317,8 @@ def _one(installer: Installer, asked: dict[str, Any], source: BinaryIO) -> Any:
     if do == "package":
         installer.staging.mkdir(exist_ok=True)
         return installer.receive_package(source, asked["size"], asked["sha256"])
+    if do == "bench":
+        return installer.bench(source, asked)
     if do == "bundle":
         segments = [(a, b, c) for a, b, c in asked["segments"]]
         return installer.receive_bundle(source, asked["size"], segments, asked["sha256"])

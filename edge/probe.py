@@ -31,6 +31,7 @@ PACKAGES = (
 )
 # Raspberry Pi firmware, "get_throttled": under-voltage, frequency capped, throttled, soft temperature limit
 PI_NOW = 0xF
+PI_SINCE_BOOT = 16  # the same four, from this bit on
 NO_INT8 = "no int8 dot product"
 
 
@@ -38,7 +39,8 @@ NO_INT8 = "no int8 dot product"
 class Clocks:
     """Frequencies of the first core, the hottest thermal zone, and how often the processor throttled so far.
 
-    `throttle_events` counts since boot (x86); `limited_now` is the firmware's word (Raspberry Pi).
+    `throttle_events` counts since boot (x86); `limited_now` is the firmware's word (Raspberry Pi), `limited_since_boot`
+    its bits of what has occurred since the last start: under-voltage, frequency capped, throttled, soft limit.
     """
 
     current_mhz: float | None
@@ -47,6 +49,7 @@ class Clocks:
     temperature_c: float | None
     throttle_events: int | None
     limited_now: bool | None
+    limited_since_boot: int | None = None
 
 
 def environment(root: Path = ROOT) -> Environment:
@@ -113,6 +116,7 @@ def clocks(root: Path = ROOT) -> Clocks:
         temperature_c=max((d * 1e-3 for d in degrees if d is not None), default=None),
         throttle_events=sum(e for e in events if e is not None) if any(e is not None for e in events) else None,
         limited_now=bool(int(flags, 16) & PI_NOW) if flags else None,
+        limited_since_boot=int(flags, 16) >> PI_SINCE_BOOT & PI_NOW if flags else None,
     )
 
 
@@ -121,6 +125,8 @@ def throttled(before: Clocks, after: Clocks) -> bool | None:
     told = [clock.limited_now for clock in (before, after) if clock.limited_now is not None]
     if before.throttle_events is not None and after.throttle_events is not None:
         told.append(after.throttle_events > before.throttle_events)
+    if before.limited_since_boot is not None and after.limited_since_boot is not None:
+        told.append(bool(after.limited_since_boot & ~before.limited_since_boot))  # between the two readings
     return any(told) if told else None
 
 

@@ -39,6 +39,12 @@ def bench(
         str | None, typer.Option(help="Compare outputs on its test examples. [default: a bundle's golden vectors]")
     ] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="Seconds a delegate has to load or to answer.")] = 120.0,
+    device: Annotated[
+        str | None, typer.Option(metavar="ssh://...", help="Time them there, by `python -m edge bench`.")
+    ] = None,
+    identity: Annotated[Path | None, typer.Option(help="The private key to log in to --device with.")] = None,
+    known_hosts: Annotated[Path | None, typer.Option(help="The host keys that --device is checked by.")] = None,
+    wheels: Annotated[Path | None, typer.Option(help="A folder of wheels for --device to take from too.")] = None,
     out: Annotated[Path | None, typer.Option(help="A folder for bench.json, bench.html and samples.npz.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of random inputs and of the order in the race.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print bench.json instead of the table.")] = False,
@@ -56,7 +62,30 @@ def bench(
       edgetool bench model.onnx --delegate all --out out/bench
       edgetool bench int8.tflite --against float32.tflite --threads 1 --threads 4
       edgetool bench kws.edge --single-stream --sustained 5m --profile
+      edgetool bench kws.edge --device ssh://pi@raspberrypi.local
     """
+    if device is not None:
+        here: dict[str, object] = {
+            "--against": against,
+            "--data": data,
+            "--streams": streams,
+            "--sustained": sustained,
+            "--out": out,
+        }
+        here |= {"--single-stream": single_stream, "--profile": profile}
+        _refuse(tuple(name for name, value in here.items() if value), delegate or [], threads or [])
+        words = [
+            "--seconds",
+            f"{seconds:g}",
+            "--delegate",
+            (delegate or ["cpu"])[0],
+            "--threads",
+            str((threads or [1])[0]),
+        ]
+        words += [word for one in told or [] for word in ("--set", one)]
+        words += ["--allow-fallback", allow_fallback] if allow_fallback else []
+        _on_device(models, device, (identity, known_hosts), words, wheels, as_json=as_json)
+        return
     from edgetool.bench.extras import MIN_SECONDS, Wanted
     from edgetool.bench.run import Options
     from edgetool.bench.run import bench as run_bench
@@ -103,6 +132,42 @@ def bench(
         print_bench(report, out)
     if finished.failure is not None:
         raise finished.failure
+
+
+def _refuse(here: tuple[str, ...], delegates: list[str], threads: list[int]) -> None:
+    """What `python -m edge bench` on a device does not do is refused, not forgotten."""
+    from edge.errors import BadRecipe
+
+    if here:
+        raise BadRecipe(
+            f"{here[0]} does not go with --device", "run it without, or log in there and use python -m edge"
+        )
+    if len(delegates) > 1 or "all" in delegates or len(threads) > 1:
+        raise BadRecipe("--device takes one --delegate and one --threads", "run it again for the others")
+
+
+def _on_device(
+    models: list[Path],
+    device: str,
+    login: tuple[Path | None, Path | None],
+    words: list[str],
+    wheels: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    import asyncio
+
+    from edgetool.cli.progress import progress_display
+    from edgetool.deploy.bench import bench_on, require_valid
+    from edgetool.deploy.transport import Login, parse_address
+
+    address = parse_address(device)
+    with progress_display() as progress:
+        progress.begin(("timing on the device",))
+        progress.stage("timing on the device")
+        found = asyncio.run(bench_on(models, address, Login(*login), words, wheels, progress.at))
+    typer.echo(found.as_json() if as_json else found.as_text())
+    require_valid(found)
 
 
 def _every_core() -> tuple[int, ...]:

@@ -133,7 +133,7 @@ async def deploy(path: Path, address: Address, login: Login, settings: Settings,
                     device, facts, bundle, signature, planned, stages, release=session.current, already_there=True
                 )
             stages.begin("packages")
-            await _send_packages(session, planned.wheels, progress.at)
+            await send_packages(session, planned.wheels, progress.at)
             stages.begin("bundle")
             sent = await _send_bundle(session, content, bundle, progress.at)
             stages.begin("trying it out")
@@ -212,7 +212,8 @@ async def _runs_already(session: Session, facts: Facts, bundle: Bundle, maker: P
     return checked == bundle.sha256
 
 
-async def _send_packages(session: Session, wheels: tuple[Wheel, ...], told: Callable[[float, str], None]) -> None:
+async def send_packages(session: Session, wheels: tuple[Wheel, ...], told: Callable[[float, str], None]) -> None:
+    """Wheels to the device's staging; `told` hears the part of all bytes, and which."""
     total = sum(wheel.size for wheel in wheels) or 1
     before = 0
     for wheel in wheels:

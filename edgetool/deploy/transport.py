@@ -25,7 +25,7 @@ EXAMPLE = "for example ssh://pi@raspberrypi.local"
 PIECE = 1 << 17
 _FOLDER = re.compile(r"/[A-Za-z0-9._/-]+")
 # What the device's half of a deploy is made of; sent as source, in this order, and run from memory
-MODULES = ("errors", "durable", "releases", "supervisor", "service", "wheel", "install")
+MODULES = ("errors", "durable", "releases", "supervisor", "service", "wheel", "bench_request", "install")
 _BOOT = """\
 import sys, json, zlib, importlib.abc, importlib.util
 given = sys.stdin.buffer

@@ -21,6 +21,7 @@ class Emulated:
     """A device of the rig. `disk` is what was written to it since it was made, as this machine sees it."""
 
     name: str
+    known_hosts: Path = FOLDER / "known_hosts"
 
     @property
     def address(self) -> Address:
@@ -28,7 +29,7 @@ class Emulated:
 
     @property
     def login(self) -> Login:
-        return Login(FOLDER / "id_ed25519", FOLDER / "known_hosts")
+        return Login(FOLDER / "id_ed25519", self.known_hosts)
 
     @property
     def disk(self) -> Path:

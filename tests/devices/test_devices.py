@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,17 +17,24 @@ from edge import releases
 from edge.artifact import Artifact
 from edge.bundle import Golden, write_bundle
 from edge.engines import open_engine, predict
-from edge.errors import CheckFailed, DiskFull
+from edge.errors import CheckFailed, DiskFull, EnvironmentFailed, ProcessCrashed
 from edge.preprocess import ArrayInput
 from edgetool.deploy.facts import Facts
 from edgetool.deploy.install import Deployed, Settings, deploy, rollback
 from edgetool.deploy.transport import connect
+from edgetool.deploy.trust import Trust
 from edgetool.progress import Silent
 from tests.conftest import REPOSITORY
 from tests.devices.conftest import FOLDER, Emulated
 
 MODEL = REPOSITORY / "edge" / "proof_models" / "conv.tflite"
-SETTINGS = Settings(limit_s=600)
+SETTINGS = Settings(limit_s=600, trust=Trust())
+SDOT = """\
+import ctypes, mmap, struct
+page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+page.write(struct.pack("<II", 0x4E809400, 0xD65F03C0))
+ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +42,7 @@ def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def litert_bundle(path: Path, scale: float, *, wrong: float = 0.0) -> Path:
+def litert_bundle(path: Path, scale: float, *, wrong: float = 0.0, requires: tuple[str, ...] = ()) -> Path:
     """The convolutions that delegates are proven by, weights times `scale`; golden vectors from LiteRT here."""
     model = schema.ModelT.InitFromPackedBuf(bytearray(MODEL.read_bytes()), 0)
     for buffer in model.buffers:
@@ -57,6 +65,7 @@ def litert_bundle(path: Path, scale: float, *, wrong: float = 0.0) -> Path:
         target="generic-aarch64",
         task="proof",
         preprocess={image.name: ArrayInput()},
+        requires=requires,
     )
     engine.close()
     return path
@@ -74,6 +83,10 @@ def facts(device: Emulated) -> Facts:
     return asyncio.run(ask())
 
 
+def go_back(device: Emulated) -> str:
+    return asyncio.run(rollback(device.address, device.login, SETTINGS, Silent()))
+
+
 def test_instructions_that_the_processor_lacks_are_named(pi4: Emulated, pi5: Emulated) -> None:
     old, new = facts(pi4), facts(pi5)
     assert old.instructions == {"SDOT": False, "FP16": False, "I8MM": False}
@@ -84,6 +97,7 @@ def test_instructions_that_the_processor_lacks_are_named(pi4: Emulated, pi5: Emu
 
 
 def test_deploy_update_break_and_go_back(pi5: Emulated, tmp_path: Path) -> None:
+    """A release each way: replayed, healthy and confirmed; wrong; unhealthy; gone back to; edited by hand."""
     one, two = litert_bundle(tmp_path / "one.edge", 1.0), litert_bundle(tmp_path / "two.edge", 1.01)
     first = bring(pi5, one)
     assert first.emulated
@@ -95,7 +109,50 @@ def test_deploy_update_break_and_go_back(pi5: Emulated, tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match="is the limit"):
         bring(pi5, litert_bundle(tmp_path / "slow.edge", 0.99), replace(SETTINGS, max_ms=1e-6))
     assert releases.pointed(pi5.base, "current") == second.release
-    assert asyncio.run(rollback(pi5.address, pi5.login, SETTINGS, Silent())) == first.release
+    assert go_back(pi5) == first.release
+    edited = pi5.base / "releases" / str(second.release) / releases.BUNDLE
+    with edited.open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(CheckFailed, match="changed by hand"):
+        go_back(pi5)
+    assert releases.pointed(pi5.base, "current") == first.release
+    assert sorted(path.name for path in pi5.base.iterdir()) == sorted(
+        ["current", "last-good", "previous", "lock", "packages", "releases", "run", "start"]
+    )
+
+
+def test_two_deploys_at_once(pi5: Emulated) -> None:
+    async def second() -> None:
+        async with connect(pi5.address, pi5.login) as connection:
+            known = await connection.facts()
+            async with connection.session(known):
+                with pytest.raises(EnvironmentFailed, match="another deploy is at work"):
+                    async with connection.session(known):
+                        pass
+
+    asyncio.run(second())
+
+
+def test_another_host_key_is_refused(pi4: Emulated, pi5: Emulated, tmp_path: Path) -> None:
+    theirs = next(line for line in (FOLDER / "known_hosts").read_text().splitlines() if pi5.address.host in line)
+    known = tmp_path / "known_hosts"
+    known.write_text(theirs.replace(pi5.address.host, pi4.address.host) + "\n")
+    with pytest.raises(CheckFailed, match="host key"):
+        facts(replace(pi4, known_hosts=known))
+
+
+def test_a_runtime_that_was_built_for_another_processor_is_named(pi4: Emulated, tmp_path: Path) -> None:
+    """A wheel of LiteRT that executes SDOT when it is imported, as one built with +dotprod would: no hang, no trace."""
+    with zipfile.ZipFile(tmp_path / "ai_edge_litert-99.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("ai_edge_litert/__init__.py", SDOT)
+        about = "ai_edge_litert-99.0.dist-info"
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: ai-edge-litert\nVersion: 99.0\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    bundle = litert_bundle(tmp_path / "one.edge", 1.0, requires=("ai-edge-litert>=99", "numpy>=1.24"))
+    with pytest.raises(ProcessCrashed, match="lacks an instruction"):
+        bring(pi4, bundle, replace(SETTINGS, wheels=tmp_path))
+    assert not pi4.base.exists()
 
 
 def test_no_space_is_refused_before_anything_is_changed(pi5: Emulated, tmp_path: Path) -> None:

@@ -129,3 +129,14 @@ def test_busy_seconds_count_what_this_process_burns(tmp_path):
 def test_what_int8_kernels_are_fast_by(tmp_path, listed, said):
     root = machine(tmp_path, {"proc/cpuinfo": f"processor\t: 0\n{listed}\n"})
     assert probe.int8_instructions(root) == said
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"), [("50000", "50000", False), ("0", "50000", True), ("50000", "50005", True)]
+)
+def test_what_the_firmware_says_has_occurred_meanwhile_counts(tmp_path, before, after, expected):
+    readings = []
+    for bits in (before, after):
+        root = machine(tmp_path, {"sys/devices/platform/soc/soc:firmware/get_throttled": bits})
+        readings.append(probe.clocks(root))
+    assert probe.throttled(*readings) is expected
