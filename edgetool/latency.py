@@ -29,7 +29,7 @@ def race_all(
         skipped = [row for row in result.rows.values() if isinstance(row, Skipped)]
         return to_json({"rows": rows, "skipped": skipped, "conditions": result.conditions}).encode()
 
-    kept = json.loads(workspace.cached_file(f"race-{identity}.json", run))
+    kept = json.loads(workspace.cached_file(f"race-{identity}.json", run, of_this_machine=True))
     rows: dict[str, Measurement] = from_plain(dict[str, Measurement], kept["rows"])
     skipped: tuple[Skipped, ...] = from_plain(tuple[Skipped, ...], kept["skipped"])
     found = {

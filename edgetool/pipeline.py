@@ -36,6 +36,7 @@ from edgetool.progress import Progress
 from edgetool.recipe import Recipe, limits_for
 from edgetool.search.run import Searched
 from edgetool.search.start import HERE, Machines, reported, searched
+from edgetool.shared_store import SharedStore
 from edgetool.shipping import confirmed, failure_of, locked, wanted, write_run
 from edgetool.task import Task
 from edgetool.workspace import Workspace, require_usable
@@ -112,10 +113,11 @@ def run(
 
     """
     require_usable(out)
+    shared = None if machines.store is None else SharedStore(machines.store, lambda what: progress.at(0.0, what))
     progress.begin([stage for stage in STAGES if stage != SEARCH or recipe.search is not None])
     with ConversionWorker() as worker:
         job = _read(recipe, worker, progress)
-        workspace = Workspace(out, resume=resume)
+        workspace = Workspace(out, resume=resume, shared=shared)
         try:
             return _run(job, workspace, worker, machines, progress)
         except BadInput:

@@ -22,6 +22,7 @@ from edge.durable import write_whole
 from edge.errors import BadInput, CheckFailed, EnvironmentFailed
 from edge.report import from_plain
 from edgetool.passes.step import KEPT, PassResult
+from edgetool.shared_store import SharedStore
 
 
 class Results:
@@ -29,11 +30,11 @@ class Results:
 
     Args:
         work: the folder; it is made.
-        shared: an fsspec address (a folder, s3://…) in which results are looked for and put, or None.
+        shared: where results are looked for and put for other machines, or None.
 
     """
 
-    def __init__(self, work: Path, shared: str | None = None) -> None:
+    def __init__(self, work: Path, shared: SharedStore | None = None) -> None:
         work.mkdir(parents=True, exist_ok=True)
         self.work, self.shared = work, shared
 
@@ -45,6 +46,7 @@ class Results:
         done = self.work / key
         with self._alone(key):
             if self._has(key):
+                self._share(key)  # it may be from before there was this store
                 return _read_result(done)
             result = self._made(key, make)
             self._share(key)
@@ -72,66 +74,83 @@ class Results:
         making.rename(done)
         return _read_result(done)
 
-    def cached_file(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """The bytes kept under `name`, or what `make()` now gives, kept for the next time."""
+    def cached_file(self, name: str, make: Callable[[], bytes], *, of_this_machine: bool = False) -> bytes:
+        """The bytes kept under `name`, or what `make()` now gives, kept for the next time.
+
+        What is true `of_this_machine` only, such as times, is not shared.
+        """
         path = self.work / name
+        shared = None if of_this_machine else self.shared
         if path.is_file():
             return path.read_bytes()
         with self._alone(name):
             if path.is_file():
                 return path.read_bytes()
-            content = self._fetched(name)
+            content = None if shared is None else shared.fetch(name)
             if content is None:
                 content = make()
-                self._put(name, content)
+                if shared is not None:
+                    shared.put(name, content)
             write_whole(path, content)
             return content
+
+    def send(self, artifact: Artifact) -> None:
+        """Put a model that no pass made into the shared store, where `received` finds it."""
+        assert self.shared is not None
+        self.shared.put(f"model-{artifact.sha256}.tar", _packed(artifact.path, artifact.path.name))
+
+    def received(self, artifact: Artifact) -> Artifact:
+        """The model that another machine sent, in this folder.
+
+        Raises EnvironmentFailed: it is not in the shared store any more, or another model is.
+        """
+        key = f"model-{artifact.sha256}"
+        path = self.work / key / artifact.path.name
+        with self._alone(key):
+            if not path.exists() and not self._arrived(key):
+                raise EnvironmentFailed(f"the shared store has no {key[:18]}… any more", "go on with --resume")
+        if sha256_of(path) != artifact.sha256:
+            raise EnvironmentFailed(f"{path} is not the model that was sent", f"remove {path.parent}")
+        return dataclasses.replace(artifact, path=path)
+
+    def brought(self, artifact: Artifact) -> Artifact:
+        """The result of a pass on another machine, whose path is relative to its folder of results, in this folder.
+
+        Raises EnvironmentFailed: it is not in the shared store any more.
+        """
+        key = artifact.path.parts[0]
+        with self._alone(key):
+            if not self._has(key):
+                raise EnvironmentFailed(f"the shared store has no result {key} any more", "go on with --resume")
+        return dataclasses.replace(artifact, path=self.work / artifact.path)
 
     def _has(self, key: str) -> bool:
         """Whether the folder has the result of a pass, from the shared store where only that has it."""
         done = self.work / key
         if (done / "result.json").is_file():
             return True
-        content = self._fetched(f"{key}.tar")
+        return self._arrived(key)
+
+    def _arrived(self, key: str) -> bool:
+        """Whether the shared store has `key`, which then is in the folder."""
+        content = None if self.shared is None else self.shared.fetch(f"{key}.tar")
         if content is None:
             return False
         arriving = self.work / f".arriving-{key}"
         shutil.rmtree(arriving, ignore_errors=True)
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            archive.extractall(arriving, filter="data")
+        try:
+            with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+                archive.extractall(arriving, filter="data")
+        except tarfile.TarError as error:
+            raise EnvironmentFailed(f"{key}.tar in the shared store is damaged: {error}", "remove it there") from error
+        done = self.work / key
         shutil.rmtree(done, ignore_errors=True)
         arriving.rename(done)
         return True
 
     def _share(self, key: str) -> None:
-        if self.shared is None:
-            return
-        stream = io.BytesIO()
-        with tarfile.open(fileobj=stream, mode="w") as archive:
-            archive.add(self.work / key, arcname=".")
-        self._put(f"{key}.tar", stream.getvalue())
-
-    def _fetched(self, name: str) -> bytes | None:
-        if self.shared is None:
-            return None
-        import fsspec
-
-        system, root = fsspec.url_to_fs(self.shared)
-        try:
-            content: bytes = system.cat_file(f"{root}/{name}")
-        except FileNotFoundError:
-            return None
-        return content
-
-    def _put(self, name: str, content: bytes) -> None:
-        if self.shared is None:
-            return
-        import fsspec
-
-        system, root = fsspec.url_to_fs(self.shared)
-        system.makedirs(root, exist_ok=True)
-        with system.transaction, system.open(f"{root}/{name}", "wb") as stream:
-            stream.write(content)
+        if self.shared is not None and not self.shared.has(f"{key}.tar"):
+            self.shared.put(f"{key}.tar", _packed(self.work / key, "."))
 
     @contextlib.contextmanager
     def _alone(self, key: str) -> Iterator[None]:
@@ -152,6 +171,13 @@ class Results:
 def key_of(*parts: Any) -> str:
     """A short name for a combination of plain values: the same parts give the same key."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def _packed(path: Path, name: str) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.add(path, arcname=name)
+    return stream.getvalue()
 
 
 def _empty_but_interrupted(folder: Path) -> None:

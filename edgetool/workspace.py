@@ -10,6 +10,7 @@ from typing import TextIO
 from edge.errors import BadInput, EnvironmentFailed
 from edgetool.lock import NAME as LOCK
 from edgetool.results import Results
+from edgetool.shared_store import SharedStore
 
 _MARK = ".edgetool"
 _OURS = ("work", "report.json", "report.html", LOCK)
@@ -24,7 +25,7 @@ class Workspace(Results):
 
     """
 
-    def __init__(self, out: Path, *, resume: bool) -> None:
+    def __init__(self, out: Path, *, resume: bool, shared: SharedStore | None = None) -> None:
         require_usable(out)
         mark = out / _MARK
         self.out = out
@@ -38,7 +39,7 @@ class Workspace(Results):
             raise EnvironmentFailed(f"another run is at work in {out}", "wait for it, or give another --out") from error
         if not resume:
             self._clear()
-        super().__init__(out / "work")
+        super().__init__(out / "work", shared)
 
     def close(self) -> None:
         """Lets another run use the folder."""

@@ -31,13 +31,21 @@ def compress(
     trials: Annotated[
         int | None, typer.Option(min=1, help="Search with at most that many trials. [default: 24, or by the time]")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Trials that run side by side.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Trials side by side. [default: 1; what a cluster holds]")
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(help="A database for the trials: postgresql+psycopg://… [default: a file in --out]")
     ] = None,
     store: Annotated[
         str | None, typer.Option(help="Results shared between searches: a folder or s3://… [default: in --out]")
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Run trials on a Ray cluster: HOST:PORT, ray://HOST:PORT or auto; needs --store.")
+    ] = None,
+    per_trial: Annotated[
+        str, typer.Option(help="What a trial takes of a cluster's node: cores=2,gpus=1,NAME=1.")
+    ] = "cores=1",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the finished work in the output folder.")
     ] = False,
@@ -65,6 +73,7 @@ def compress(
     from edgetool.pipeline import plan, run
     from edgetool.recipe import recipe_from_options
     from edgetool.render.table import print_report
+    from edgetool.search.cluster import parse_needs
     from edgetool.search.start import Machines
 
     if dry_run and as_json:
@@ -82,12 +91,12 @@ def compress(
         trials=trials,
         time_budget=time_budget,
     )
+    machines = Machines(workers, storage, store, cluster, parse_needs(per_trial))
     folder = out if out is not None else Path("out") / model.stem
     with progress_display() as progress:
         if dry_run:
             typer.echo(plan(recipe, folder, progress))
             return
-        machines = Machines(workers, storage, store)
         finished = run(recipe, folder, resume=resume, progress=progress, machines=machines)
     if as_json:
         from edge.report import to_json

@@ -15,9 +15,12 @@ from edgetool.verify.race import LOCK
 
 
 class Executor(Protocol):
-    """Where trials run. `workers` is how many at a time."""
+    """Where trials run."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many at a time."""
+        ...
 
     def submit(self, job: Job) -> "Future[Tried]":
         """Start a trial; a place that dies is the executor's to replace."""

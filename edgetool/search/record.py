@@ -7,20 +7,18 @@ memory until it is back, and looked for before it is written again.
 import dataclasses
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edge.errors import EnvironmentFailed
+from edge.errors import BadRecipe, EnvironmentFailed
 from edge.report import from_plain
+from edgetool.patience import first_line, patiently
 from edgetool.search.space import Space
 from edgetool.search.trial import Tried
 
 T = TypeVar("T")
 ATTRIBUTE = "edgetool"
-WAIT_S = 2.0
-PATIENCE_S = 600.0
 
 
 class Record:
@@ -33,6 +31,7 @@ class Record:
         said: told when the storage has to be waited for.
 
     Raises:
+        BadRecipe: the address means nothing here, or the package that speaks to such a database is not installed.
         EnvironmentFailed: the storage cannot be reached.
 
     """
@@ -50,9 +49,12 @@ class Record:
                 storage=_opened(storage), study_name=study, directions=["minimize"] * objectives, load_if_exists=True
             )
         except Exception as error:
+            if _is_unknown(error):
+                hint = "write postgresql+psycopg://USER@HOST/DATABASE, and install 'edgetool[cluster]'"
+                raise BadRecipe(f"the storage {_safe(storage)} cannot be used: {first_line(error)}", hint) from error
             if not _is_away(error):
                 raise
-            raise EnvironmentFailed(f"the storage {_safe(storage)} cannot be reached: {_first_line(error)}") from error
+            raise EnvironmentFailed(f"the storage {_safe(storage)} cannot be reached: {first_line(error)}") from error
 
     def load(self) -> dict[int, Tried]:
         """Every trial that was finished, by number."""
@@ -81,20 +83,7 @@ class Record:
         self._patiently(write)
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        began = time.monotonic()
-        while True:
-            try:
-                return ask()
-            except Exception as error:
-                if not _is_away(error):
-                    raise
-                if time.monotonic() - began > PATIENCE_S:
-                    raise EnvironmentFailed(
-                        f"the storage of the study was away for {PATIENCE_S:.0f} s: {_first_line(error)}",
-                        "finished work is kept; start the server and go on with --resume",
-                    ) from error
-                self._said(f"waiting for the storage: {_first_line(error)}")
-                time.sleep(WAIT_S)
+        return patiently(ask, "the storage of the study", _is_away, self._said)
 
 
 def _read(text: str) -> Tried:
@@ -118,15 +107,20 @@ def _opened(storage: str) -> Any:
 def _is_away(error: BaseException) -> bool:
     """Whether it is the server that is not there, not what was asked of it."""
     from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-    away: tuple[type[BaseException], ...] = (StorageInternalError, DBAPIError, ConnectionError)
-    return isinstance(error, away)
+    if isinstance(error, StorageInternalError):
+        return error.__cause__ is None or _is_away(error.__cause__)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, (OperationalError, InterfaceError, ConnectionError))
 
 
-def _first_line(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
+def _is_unknown(error: BaseException) -> bool:
+    """Whether the address of the storage is at fault, or what is installed for it."""
+    from sqlalchemy.exc import ArgumentError
+
+    return isinstance(error.__cause__ or error, (ArgumentError, ImportError))
 
 
 def _safe(storage: str) -> str:

@@ -10,6 +10,7 @@ from edge.target import this_machine
 from edgetool.progress import Progress
 from edgetool.recipe import Recipe
 from edgetool.results import Results
+from edgetool.search.cluster import Needs, RayWorkers
 from edgetool.search.local import LocalWorkers
 from edgetool.search.order import front_of
 from edgetool.search.record import Record, study_name
@@ -23,13 +24,17 @@ from edgetool.search.trial import Job
 class Machines:
     """Where a search runs and keeps its trials; nothing of it changes what is found.
 
-    `storage` is a database's URL for the trials, None a journal in the output folder; `store` an fsspec address where
-    results of passes are shared between searches, None the output folder.
+    `workers` is how many trials run at a time, None one here and as many as a cluster holds; `storage` a database's URL
+    for the trials, None a journal in the output folder; `store` an fsspec address where results of passes are shared
+    between searches, None the output folder; `cluster` a Ray cluster's address, None this machine; `needs` what a trial
+    takes of a cluster's node.
     """
 
-    workers: int = 1
+    workers: int | None = None
     storage: str | None = None
     store: str | None = None
+    cluster: str | None = None
+    needs: Needs = Needs()  # noqa: RUF009 - frozen, so one for all is fine
 
 
 HERE = Machines()
@@ -73,10 +78,15 @@ def searched(
         3 if timed else 2,
         lambda what: progress.at(0.0, what),
     )
-    shared = Results(results.work, machines.store)
-    with LocalWorkers(machines.workers, shared) as executor:
+    with _executor(machines, results) as executor:
         clock = (lambda artifact: milliseconds(artifact, baselines, known)) if timed else None
         return search(space, template, study, recipe.search, limits, executor, record, clock, progress)
+
+
+def _executor(machines: Machines, results: Results) -> LocalWorkers | RayWorkers:
+    if machines.cluster is None:
+        return LocalWorkers(machines.workers or 1, results)
+    return RayWorkers(machines.cluster, machines.workers, machines.needs, results)
 
 
 def reported(found: Searched) -> Search:
