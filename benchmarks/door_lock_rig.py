@@ -7,7 +7,7 @@ threshold is calibrated on people 16 to 30 of the ORL faces; who is enrolled and
 import os
 import shutil
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,12 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
+    from device_apps.clock import Clock
+    from device_apps.door_lock.app import DoorLock
     from device_apps.door_lock.detect import Picture
+    from device_apps.door_lock.policy import Policy
+    from device_apps.door_lock.state import State
+    from device_apps.events import Listener
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("EDGETOOL_DATA") or REPOSITORY.parent / "shared" / "data")
@@ -27,13 +32,17 @@ SIZE = (480, 640)
 
 
 def embedder() -> Path:
-    """MobileFaceNet as .onnx, converted where it is not there yet."""
+    """MobileFaceNet as .onnx with a batch of 1, converted where it is not there yet."""
     path = FOLDER / "embedder.onnx"
     if not path.exists():
+        import onnx
+
+        from convert.batch import with_batch_1
         from convert.to_onnx import tflite_to_onnx
 
         FOLDER.mkdir(parents=True, exist_ok=True)
-        content = tflite_to_onnx(SHARED / "models/mobilefacenet/MobileFaceNet.tflite")
+        converted = tflite_to_onnx(SHARED / "models/mobilefacenet/MobileFaceNet.tflite")
+        content = with_batch_1(onnx.load_model_from_string(converted)).SerializeToString()
         path.with_suffix(".part").write_bytes(content)
         path.with_suffix(".part").replace(path)
     return path
@@ -65,7 +74,7 @@ def visit(person: int, frames: int, seed: int) -> Iterator["Picture"]:
 
 def film(path: Path, frames: Iterator["Picture"]) -> Path:
     """Motion JPEG in .avi at 15 frames a second."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), FPS, SIZE[::-1])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE[::-1])
     for picture in frames:
         writer.write(picture)
     writer.release()
@@ -106,6 +115,32 @@ def _make(folder: Path) -> None:
     calibrated(state, policy, faces, 5e-3, lambda _: None)
     enrol(state, policy, "Ann", str(own), SystemClock(), lambda _: None)
     set_pin(state, "Ann", "4711", SystemClock())
+
+
+def door_lock(
+    state: "State",
+    policy: "Policy",
+    clock: "Clock",
+    listeners: Sequence["Listener"],
+    checks: Mapping[str, Callable[[float], str | None]],
+) -> "DoorLock":
+    """The lock itself on a state, with the bolt that only says what it would do."""
+    from device_apps.door_lock.actuator import open_actuator
+    from device_apps.door_lock.app import DoorLock
+    from device_apps.events import Events
+
+    return DoorLock(
+        policy,
+        clock,
+        actuator=open_actuator(policy.actuator, lambda _: None),
+        audit=state.recorder(clock),
+        pins=state.pins(),
+        face_lockout=state.lockout("face", policy.lockout, clock),
+        pin_lockout=state.lockout("pin", policy.lockout, clock),
+        events=Events(tuple(listeners)),
+        checks=checks,
+        state=state.folder,
+    )
 
 
 def median_interval(values: list[float]) -> tuple[float, tuple[float, float]]:

@@ -85,7 +85,12 @@ def soak(seconds: float, losses: int, work: Path) -> tuple[Seen, list[tuple[floa
     assert lock.stdout is not None
     seen, memory, lost = Seen(), [], []
     lines = lock.stdout
-    threading.Thread(target=lambda: [seen.hear(line) for line in lines], daemon=True).start()
+
+    def listen() -> None:
+        for text in lines:
+            seen.hear(text)
+
+    threading.Thread(target=listen, daemon=True).start()
     started = time.monotonic()
     due = [seconds * (number + 1) / (losses + 1) for number in range(losses)]
     try:

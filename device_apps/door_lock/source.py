@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import time
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp")
 OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 3000, 2000
 MAX_SIDE = 1920  # faces at a door need no more pixels; a huge picture must not cost seconds
 HOLD_FRAMES = 15  # how often each picture of a folder is shown
+MAX_QUEUED = 100  # frames that are thrown away at most until one is new
 
 
 class Source(Protocol):
@@ -67,7 +69,12 @@ class FolderSource:
 
 
 class CaptureSource:
-    """What OpenCV opens: a V4L2 camera (its number), a stream's address, a video file (played at its own speed)."""
+    """What OpenCV opens: a V4L2 camera (its number), a stream's address, a video file (played at its own speed).
+
+    A stream that is opened hands out first what FFmpeg kept while it found out what it is (1.3 s of RTSP were seen),
+    and a process that slept what the sockets kept. A frame that came without any waiting was lying there: it is thrown
+    away, so that none seems new that is not.
+    """
 
     def __init__(self, target: int | str, *, is_file: bool, fps: float) -> None:
         self._is_file = is_file
@@ -89,14 +96,16 @@ class CaptureSource:
         if not self._capture.isOpened():
             self._capture.release()
             raise EnvironmentFailed(f"the camera {self._title} does not open", "is it there, and nobody else's?")
-        own = float(self._capture.get(cv2.CAP_PROP_FPS)) if is_file else 0.0
-        self.interval_s = (1 / own if 1 <= own <= 240 else 1 / fps) if is_file else 0.0
+        own = float(self._capture.get(cv2.CAP_PROP_FPS))
+        interval_s = 1 / own if 1 <= own <= 240 else 1 / fps
+        self.interval_s = interval_s if is_file else 0.0
+        self._waits_s = 0.0 if is_file else interval_s / 5
 
     interval_s: float
 
     def read(self) -> Picture | None:
         try:
-            there, picture = self._capture.read()
+            there, picture = self._newest()
         except cv2.error as error:
             raise BadData(f"a frame of {self._title} cannot be decoded: {error.err}") from error
         if not there or picture is None:
@@ -104,6 +113,15 @@ class CaptureSource:
                 return None
             raise EnvironmentFailed(f"the camera {self._title} gives no more frames")
         return bounded(picture)
+
+    def _newest(self) -> tuple[bool, Any]:
+        for _ in range(MAX_QUEUED):
+            started = time.monotonic()
+            if not self._capture.grab():
+                return False, None
+            if time.monotonic() - started >= self._waits_s:
+                break
+        return self._capture.retrieve()
 
     def close(self) -> None:
         with contextlib.suppress(cv2.error):

@@ -94,7 +94,7 @@ def test_pictures_of_every_kind_become_bgr_of_a_bounded_size() -> None:
 
 def test_a_video_is_played_at_its_speed_and_ends(tmp_path: Path) -> None:
     path = str(tmp_path / "v.avi")
-    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"MJPG"), 25, (80, 60))
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 25, (80, 60))
     for number in range(10):
         writer.write(np.full((60, 80, 3), number * 20, np.uint8))
     writer.release()
