@@ -14,7 +14,8 @@ KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 def read_settings(kind: type[T], path: Path) -> T:
-    """The settings in a file; `kind` is a dataclass of plain values, optional values and further dataclasses.
+    """The settings in a file; `kind` is a dataclass of plain values, optional values, further dataclasses, and tables
+    (`dict[str, …]`) of them by any name.
 
     Raises:
         BadRecipe: the file is missing or no TOML, a key is missing, or a value is of another type or refused.
@@ -58,10 +59,8 @@ def settings_from(kind: type[T], data: dict[str, Any], where: str) -> T:
 def _value(hint: Any, value: Any, where: str) -> Any:
     if typing.get_origin(hint) in {typing.Union, types.UnionType}:
         hint = next(one for one in typing.get_args(hint) if one is not type(None))
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise BadRecipe(f"{where} is {value!r}", "a table is expected")
-        return settings_from(typing.cast("type[Any]", hint), value, where)
+    if typing.get_origin(hint) is dict or dataclasses.is_dataclass(hint):
+        return _table(hint, value, where)
     if typing.get_origin(hint) is typing.Literal:
         if value not in typing.get_args(hint):
             raise UnknownName(where, str(value), map(str, typing.get_args(hint)))
@@ -73,3 +72,12 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise BadRecipe(f"{where} is {value}", "a finite number is expected")
     return value
+
+
+def _table(hint: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise BadRecipe(f"{where} is {value!r}", "a table is expected")
+    if dataclasses.is_dataclass(hint):
+        return settings_from(typing.cast("type[Any]", hint), value, where)
+    inner = typing.get_args(hint)[1]
+    return {key: _value(inner, one, f"{where}.{key}") for key, one in value.items()}

@@ -76,6 +76,32 @@ class Sessions:
             self._until.pop(token or "", None)
 
 
+class Attempts:
+    """Wrong passwords in a row: five shut everybody out for a minute, each further one twice as long, up to an hour.
+
+    In memory: a restart forgets them, which nobody outside can bring about.
+    """
+
+    def __init__(self, clock: Clock, allowed: int = 5, first_s: float = 60.0, longest_s: float = 3600.0) -> None:
+        self._clock, self._allowed, self._first_s, self._longest_s = clock, allowed, first_s, longest_s
+        self._lock = threading.Lock()
+        self._wrong = 0
+        self._until_s = float("-inf")
+
+    def remaining_s(self) -> float:
+        """For how long nobody is let in; 0 where they are."""
+        with self._lock:
+            return max(0.0, self._until_s - self._clock.monotonic())
+
+    def ended(self, right: bool) -> None:
+        """An attempt was right or wrong."""
+        with self._lock:
+            self._wrong = 0 if right else self._wrong + 1
+            if self._wrong >= self._allowed:
+                wait_s = min(self._longest_s, self._first_s * 2 ** (self._wrong - self._allowed))
+                self._until_s = self._clock.monotonic() + wait_s
+
+
 def basic_password(header: str | None) -> str | None:
     """The password in an `Authorization: Basic` header (RFC 7617), whoever the user; None where there is none."""
     kind, _, value = (header or "").partition(" ")
