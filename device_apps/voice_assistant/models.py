@@ -6,7 +6,7 @@ from pathlib import Path
 from device_apps.model_file import Model, ModelFile, checked_model
 from device_apps.voice_assistant.activity import EnergyActivity, SileroActivity, TinyActivity, VoiceActivity
 from device_apps.voice_assistant.intent import Classifier, FirstOf, IntentModel, Said, Sentences, read_vocabulary
-from device_apps.voice_assistant.policy import Policy, RecogniserRules, WakeRules
+from device_apps.voice_assistant.policy import Policy, RecogniserRules
 from device_apps.voice_assistant.recognise import (
     CtcWords,
     Recogniser,
@@ -16,7 +16,7 @@ from device_apps.voice_assistant.recognise import (
     letters_picture,
 )
 from device_apps.voice_assistant.sound import RATE_HZ
-from device_apps.voice_assistant.wake import Detector, MicroWake, StepWake, WakeModel
+from device_apps.voice_assistant.wake import Detector, MicroWake, OperatingPoint, StepWake, WakeModel
 from edge.engines import Engine, open_engine
 from edge.errors import BadInput, BadModel
 from edge.streaming import STEP
@@ -25,14 +25,16 @@ from edge.streaming import STEP
 class Parts:
     """What the settings name, each opened as often as it is asked for: a client of the Wyoming server gets its own.
 
+    `thresholds` are those that a home was calibrated to, by wake word.
+
     Raises:
         CheckFailed: a file has another hash than the settings say.
         BadModel: a file is missing or no such model, or the models need more than one runtime.
 
     """
 
-    def __init__(self, policy: Policy, folder: Path) -> None:
-        self._policy, self._folder = policy, folder
+    def __init__(self, policy: Policy, folder: Path, thresholds: Mapping[str, float] | None = None) -> None:
+        self._policy, self._folder, self._thresholds = policy, folder, dict(thresholds or {})
         self._models: dict[str, Model] = {}
         files: dict[str, ModelFile | None] = {f"wake {word}": rule.model for word, rule in policy.wake.items()}
         files |= {
@@ -53,13 +55,15 @@ class Parts:
         """The wake words."""
         models: dict[str, WakeModel] = {}
         try:
-            for word, rule in self._policy.wake.items():
-                models[word] = self._wake(word, rule)
+            for word in self._policy.wake:
+                models[word] = self.wake_model(word)
         except Exception:
             for model in models.values():
                 model.close()
             raise
-        return Detector(models, {word: rule.point() for word, rule in self._policy.wake.items()})
+        points = {word: rule.point() for word, rule in self._policy.wake.items()}
+        points |= {word: OperatingPoint(own, points[word].window) for word, own in self._thresholds.items()}
+        return Detector(models, points)
 
     def activity(self) -> VoiceActivity:
         """What says that somebody speaks."""
@@ -96,7 +100,9 @@ class Parts:
             models.append(Classifier(self._engine("intents"), read_vocabulary(self._read(rules.vocabulary))))
         return FirstOf(models) if models else Said()
 
-    def _wake(self, word: str, rule: WakeRules) -> WakeModel:
+    def wake_model(self, word: str) -> WakeModel:
+        """A wake word's model alone."""
+        rule = self._policy.wake[word]
         part = f"wake {word}"
         if rule.kind == "micro":
             return MicroWake(self._engine(part))

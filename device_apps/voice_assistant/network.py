@@ -84,14 +84,14 @@ class Network:
         """Begin to talk."""
         if self.mqtt is not None:
             self.mqtt.start()
-        for name, begin in (
-            ("page", lambda: self._open_page(meter, cases)),
-            ("wyoming", lambda: self._open_wyoming(parts)),
-        ):
-            try:
-                begin()
-            except EdgetoolError as error:
-                self._tell(name, error.message + (f": {error.hint}" if error.hint else ""))
+        self._tried("page", lambda: self._open_page(meter, cases))
+        self._tried("wyoming", lambda: self._open_wyoming(parts))
+
+    def _tried(self, name: str, begin: Callable[[], None]) -> None:
+        try:
+            begin()
+        except EdgetoolError as error:
+            self._tell(name, error.message + (f": {error.hint}" if error.hint else ""))
 
     def stop(self) -> None:
         """Say good-bye, as far as somebody listens."""

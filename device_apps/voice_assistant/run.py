@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from device_apps.clock import Clock, ClockWatch
 from device_apps.events import Background, Event, Events, Listener
 from device_apps.voice_assistant.assistant import Assistant, Ears
+from device_apps.voice_assistant.calibrate import read_calibration
 from device_apps.voice_assistant.cases import Cases
 from device_apps.voice_assistant.microphone import Microphone
 from device_apps.voice_assistant.models import Parts
@@ -59,7 +60,7 @@ def _run(state: State, policy: Policy, told: Running, clock: Clock, listeners: t
     def tell(kind: str, **fields: object) -> None:
         events.tell(Event(kind, clock.wall(), fields))
 
-    parts = Parts(policy, state.models)
+    parts = Parts(policy, state.models, thresholds(state, policy))
     network = Network(
         state,
         policy,
@@ -113,6 +114,15 @@ def _run(state: State, policy: Policy, told: Running, clock: Clock, listeners: t
         network.stop()
         voice.stop()
         ears.close()
+
+
+def thresholds(state: State, policy: Policy) -> dict[str, float]:
+    """What this home was calibrated to. Raises BadInput: a calibration is damaged."""
+    found = {
+        word: read_calibration(state.calibration(word), rule.model.sha256, rule.window)
+        for word, rule in policy.wake.items()
+    }
+    return {word: threshold for word, threshold in found.items() if threshold is not None}
 
 
 def verifiers(state: State, hashes: Mapping[str, str]) -> dict[str, Verifier]:

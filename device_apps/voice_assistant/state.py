@@ -61,6 +61,10 @@ class State:
         """The page's password. Raises EnvironmentFailed: the folder cannot be made."""
         return Password(SealedStore(self.folder / "page", self.key.key, "page"))
 
+    def calibration(self, word: str) -> Path:
+        """A wake word's own operating point."""
+        return self.folder / f"calibration-{word}.json"
+
     def verifier(self, word: str) -> Path:
         """The second stage of a wake word."""
         return self.folder / f"verifier-{word}.json"

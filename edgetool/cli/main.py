@@ -9,7 +9,7 @@ import typer
 
 from edge import __version__
 from edge.errors import EdgetoolError, from_system
-from edgetool.cli.apps import FORWARD, door_lock
+from edgetool.cli.apps import FORWARD, door_lock, voice_assistant
 from edgetool.cli.apps import run as run_app
 from edgetool.cli.bench import bench
 from edgetool.cli.bundle import bundle
@@ -42,6 +42,7 @@ for on_device in (deploy, rollback, devices, doctor):
     app.command()(on_device)
 app.command("run", context_settings=FORWARD)(run_app)
 app.command("door-lock", context_settings=FORWARD)(door_lock)
+app.command("voice-assistant", context_settings=FORWARD)(voice_assistant)
 for on_bundles in (bundle, sign, verify):
     app.command()(on_bundles)
 app.add_typer(keys, name="keys")
