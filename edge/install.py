@@ -22,20 +22,17 @@ from typing import Any, BinaryIO
 
 from edge import releases
 from edge.durable import sync, write_whole
-from edge.errors import BadInput, CheckFailed, DiskFull, EdgetoolError, EnvironmentFailed, ProcessCrashed, is_disk_full
+from edge.errors import BadInput, CheckFailed, DiskFull, EdgetoolError, EnvironmentFailed, is_disk_full
+from edge.release_replay import ending, replay
 from edge.releases import BUNDLE, CURRENT, PREVIOUS, Release
 from edge.wheel import unpack_wheel
 
 PIECE = 1 << 18
-REPLAY_LIMIT_S = 300.0
+SILENCE_S = 300  # a host that says nothing for so long is gone: a line that stalls ends no connection here
 STEADY_ANSWERS = 3  # in a row, from one process
 BACK = "the release before runs again"
 UNIT = "edgetool.service"
 UNIT_FOLDER = Path("/etc/systemd/system")
-ILLEGAL = (
-    "the processor lacks an instruction that the runtime uses (SIGILL)",
-    "edgetool doctor DEVICE lists its instructions; take wheels that are built for it",
-)
 
 Say = Callable[[str], None]
 
@@ -205,46 +202,6 @@ class Installer:
         return f"its service ended by {ending(state['last_exit'])}"
 
 
-def ending(code: int) -> str:
-    """An exit code in words: `exit code 1`, `SIGILL`."""
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"
-
-
-def replay(base: Path, name: str, limit_s: float) -> None:
-    """The release's signature, where it has to have one, and its golden vectors through its own runtime, in a process
-    of its own.
-
-    Raises:
-        CheckFailed: they differ, nobody who is trusted signed it, or the release was changed by hand.
-        ProcessCrashed: the runtime died; an instruction that the processor lacks is named.
-
-    """
-    releases.check(base, name)
-    folder = base / "releases" / name
-    command = [sys.executable, "-I", str(folder / "start.py"), "edge", "verify", str(folder / BUNDLE), "--json"]
-    keys, certificates = releases.trusted(base, name)
-    command += [word for key in keys for word in ("--key", str(key))]
-    command += [word for certificate in certificates for word in ("--certificate", str(certificate))]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=max(limit_s, REPLAY_LIMIT_S)
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ProcessCrashed(f"the replay hangs: it took more than {error.timeout:g} s") from error
-    if done.returncode == -signal.SIGILL:
-        raise ProcessCrashed(*ILLEGAL)
-    if done.returncode < 0:
-        raise ProcessCrashed(f"the runtime ended by {ending(done.returncode)} on the golden vectors")
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no word"]
-        told = [line.partition(": ")[2] for line in lines if line.startswith("error: ")] or lines[-1:]
-        raise CheckFailed(f"the golden vectors fail on the device: {told[0]}", "edgetool doctor DEVICE")
-
-
 def held_segments(base: Path) -> dict[str, tuple[Path, int]]:
     """The segments of bundles that are here and whole, by hash."""
     found: dict[str, tuple[Path, int]] = {}
@@ -272,10 +229,19 @@ def _receive(source: BinaryIO, size: int, digest: str, path: Path) -> None:
 
 
 def _read(source: BinaryIO, size: int) -> bytes:
+    signal.alarm(SILENCE_S)
     content = source.read(size)
+    signal.alarm(0)
     if len(content) != size:
         raise EOFError
     return content
+
+
+def _line(source: BinaryIO) -> bytes:
+    signal.alarm(SILENCE_S)
+    line = source.readline()
+    signal.alarm(0)
+    return line
 
 
 def _systemctl(*words: str) -> None:
@@ -299,7 +265,7 @@ def session(source: BinaryIO, say: Callable[[dict[str, Any]], None]) -> None:
                 releases.sweep(base)
                 installer = Installer(base, first["service"], lambda step: say({"step": step}))
                 say({"done": _holdings(base)})
-                while line := source.readline():
+                while line := _line(source):
                     say({"done": _one(installer, json.loads(line), source)})
             finally:
                 releases.revert(base)
@@ -371,7 +337,7 @@ def _raise(number: int, _frame: FrameType | None) -> None:
 
 def main() -> int:
     """One session on standard input and output."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, _raise)
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

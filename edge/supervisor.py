@@ -158,8 +158,10 @@ def _watch(base: Path, service: "subprocess.Popen[bytes]") -> int:
 
 
 def _tell(base: Path, starts: int, last: int | None) -> None:
+    """A full disk costs this word, not the service."""
     plain = {"release": pointed(base, CURRENT), "starts": starts, "last_exit": last}
-    write_whole(base / "run" / STATE, json.dumps(plain).encode(), MODE)
+    with contextlib.suppress(OSError):
+        write_whole(base / "run" / STATE, json.dumps(plain).encode(), MODE)
 
 
 def _end(service: "subprocess.Popen[bytes] | None") -> None:

@@ -20,12 +20,22 @@ if TYPE_CHECKING:
     import asyncssh
 
 CONNECT_LIMIT_S = 60.0
-KEEPALIVE_S = 15.0
+KEEPALIVE_S, KEEPALIVES = 10.0, 6  # a line that is silent for a minute is dead: sshd answers while programs work
 EXAMPLE = "for example ssh://pi@raspberrypi.local"
 PIECE = 1 << 17
 _FOLDER = re.compile(r"/[A-Za-z0-9._/-]+")
 # What the device's half of a deploy is made of; sent as source, in this order, and run from memory
-MODULES = ("errors", "durable", "releases", "supervisor", "service", "wheel", "bench_request", "install")
+MODULES = (
+    "errors",
+    "durable",
+    "releases",
+    "supervisor",
+    "service",
+    "wheel",
+    "bench_request",
+    "release_replay",
+    "install",
+)
 _BOOT = """\
 import sys, json, zlib, importlib.abc, importlib.util
 given = sys.stdin.buffer
@@ -241,7 +251,7 @@ async def connect(address: Address, login: Login) -> AsyncIterator[Device]:
             connect_timeout=CONNECT_LIMIT_S,
             login_timeout=CONNECT_LIMIT_S,
             keepalive_interval=KEEPALIVE_S,
-            keepalive_count_max=8,
+            keepalive_count_max=KEEPALIVES,
             **options,
         )
     except asyncssh.HostKeyNotVerifiable as error:

@@ -6,6 +6,7 @@ downloaded too.
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -123,8 +124,11 @@ def resolve(needs: Sequence[str], platform: Platform, *, extra: Path | None, off
     return [_wheel(path) for path in sorted(folder.glob("*.whl"))]
 
 
+@functools.cache
 def edge_package() -> Wheel:
-    """The toolkit's device side as a wheel without metadata: the same sources make the same bytes."""
+    """The toolkit's device side as a wheel without metadata: the same sources make the same bytes. One for all devices
+    of this process.
+    """
     root = Path(edge.__file__).parent
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

@@ -8,26 +8,19 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import flatbuffers
-import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
 from edge import releases
-from edge.artifact import Artifact
-from edge.bundle import Golden, write_bundle
-from edge.engines import open_engine, predict
 from edge.errors import CheckFailed, DiskFull, EnvironmentFailed, ProcessCrashed
-from edge.preprocess import ArrayInput
+from edgetool.deploy.bench import bench_on
 from edgetool.deploy.facts import Facts
 from edgetool.deploy.install import Deployed, Settings, deploy, rollback
 from edgetool.deploy.transport import connect
 from edgetool.deploy.trust import Trust
 from edgetool.progress import Silent
-from tests.conftest import REPOSITORY
+from tests.devices.bundles import MODEL, litert_bundle
 from tests.devices.conftest import FOLDER, Emulated
 
-MODEL = REPOSITORY / "edge" / "proof_models" / "conv.tflite"
 SETTINGS = Settings(limit_s=600, trust=Trust())
 SDOT = """\
 import ctypes, mmap, struct
@@ -40,35 +33,6 @@ ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
 @pytest.fixture(autouse=True)
 def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-
-def litert_bundle(path: Path, scale: float, *, wrong: float = 0.0, requires: tuple[str, ...] = ()) -> Path:
-    """The convolutions that delegates are proven by, weights times `scale`; golden vectors from LiteRT here."""
-    model = schema.ModelT.InitFromPackedBuf(bytearray(MODEL.read_bytes()), 0)
-    for buffer in model.buffers:
-        if buffer.data is not None and len(buffer.data) > 64:
-            weights = np.frombuffer(bytes(buffer.data), "<f4") * np.float32(scale)
-            buffer.data = np.frombuffer(weights.tobytes(), np.uint8)
-    builder = flatbuffers.Builder(1 << 14)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    file = path.with_suffix(".tflite")
-    file.write_bytes(bytes(builder.Output()))
-    engine = open_engine(file.read_bytes(), "tflite")
-    (image,), (logits,) = engine.inputs, engine.outputs
-    images = np.random.default_rng(0).normal(size=(2, *image.shape[1:])).astype(np.float32)
-    answers = np.concatenate([predict(engine, {image.name: one[None]})[logits.name] for one in images]) + wrong
-    write_bundle(
-        path,
-        Artifact(file, "tflite", engine.inputs, engine.outputs, ""),
-        Golden({image.name: images}, {logits.name: answers}),
-        name=path.stem,
-        target="generic-aarch64",
-        task="proof",
-        preprocess={image.name: ArrayInput()},
-        requires=requires,
-    )
-    engine.close()
-    return path
 
 
 def bring(device: Emulated, bundle: Path, settings: Settings = SETTINGS) -> Deployed:
@@ -119,6 +83,19 @@ def test_deploy_update_break_and_go_back(pi5: Emulated, tmp_path: Path) -> None:
     assert sorted(path.name for path in pi5.base.iterdir()) == sorted(
         ["current", "last-good", "previous", "lock", "packages", "releases", "run", "start"]
     )
+
+
+def test_a_model_is_timed_and_not_ranked(pi5: Emulated) -> None:
+    """On the packages that its release has; nothing is sent but the model."""
+    words = ["--seconds", "0.1", "--launches", "1"]
+    models = [MODEL]
+    found = asyncio.run(bench_on(models, pi5.address, pi5.login, words, None, lambda _part, _what: None))
+    (run,) = found.runs
+    assert run.emulated
+    assert run.bench.clocks.temperature_c == pytest.approx(48.3, abs=0.1)
+    assert found.governor == "ondemand"
+    assert "emulated: p50" in found.as_text()
+    assert not (pi5.base / "staging").exists()
 
 
 def test_two_deploys_at_once(pi5: Emulated) -> None:

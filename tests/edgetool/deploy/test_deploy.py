@@ -1,6 +1,7 @@
 """Deploys over a real SSH connection, into a folder of this machine, with its own wheels, processes and sockets."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -122,6 +123,22 @@ def test_a_host_that_is_killed_leaves_nothing(device: SshDevice, tmp_path: Path)
     while any(device.home.iterdir()) and time.monotonic() < until:
         time.sleep(0.05)
     assert list(device.home.rglob("*")) == []
+
+
+def test_a_host_that_says_nothing_any_more_leaves_nothing(tmp_path: Path) -> None:
+    """A line that stalls is never closed: the device's half gives up by itself."""
+    base = tmp_path / "base"
+    code = "from edge import install\ninstall.SILENCE_S = 1\ninstall.main()"
+    half = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert half.stdin is not None
+    assert half.stdout is not None
+    half.stdin.write(json.dumps({"base": str(base), "service": "supervisor"}).encode() + b"\n")
+    half.stdin.flush()
+    assert b"done" in half.stdout.readline()
+    assert half.wait(60) is not None
+    assert not base.exists()
+    half.stdin.close()
+    half.stdout.close()
 
 
 def test_two_deploys_at_once(device: SshDevice, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import install, releases
+from edge import release_replay, releases
 from edge.errors import BadInput, CheckFailed
 from edgetool.deploy.install import Settings, deploy, rollback
 from edgetool.deploy.trust import Trust, folder, remember_key, require_maker, user_trust
@@ -94,7 +94,7 @@ def test_the_device_checks_the_signature_before_it_parses(device: SshDevice, tmp
     _, other = new_keys(tmp_path / "other", "ecdsa")
     refused = releases.place(device.base, staged, replace(about, keys=(other.read_text(),)))
     with pytest.raises(CheckFailed, match="signed by another key"):
-        install.replay(device.base, refused, 120)
+        release_replay.replay(device.base, refused, 120)
 
     unsigned = replace(settings, trust=user_trust(unsigned=True))
     two = fake_bundle(tmp_path / "two.edge")

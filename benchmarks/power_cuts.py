@@ -1,0 +1,306 @@
+"""Whether a device is ever broken: by power that goes, by a disk that fills, by a line that fails, at each step.
+
+    python -m benchmarks.power_cuts                  200 cuts, and the rest; kept in out/power_cuts, so it can go on
+    python -m benchmarks.power_cuts --emulated 10    cuts of the emulated arm64 Pi 5 too (.ci/devices up, before)
+    python -m benchmarks.power_cuts --slice          a few of each, for CI; writes nothing
+
+The device is namespaces of this machine with a real sshd (benchmarks/namespace_device.py): its processor is this
+machine's, and its page cache survives. Three bundles with a model of 200 kB each take turns, so that none that is
+deployed is on the device already. Two of three cuts come exactly before an operation on the file system that the deploy
+is about to do, spread evenly over all of them; the others at random times of the update, which are mostly in the replay
+and in the health check. After each the device starts again, and has to answer with exactly the old or exactly the new
+release, every hash of it checked, without staging and without a trial.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import shlex
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.bad_link import BadLink, Fault
+from benchmarks.figures import Figure, table, write
+from benchmarks.namespace_device import NamespaceDevice, why_not
+from edge.bundle import read_bundle
+from edge.durable import write_whole
+from edge.errors import CheckFailed, EdgetoolError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+OUT = REPOSITORY / "out" / "power_cuts"
+CUTS, FULL, LINKS = 200, 20, {"die": 20, "corrupt": 10, "stall": 5}
+SLICE_CUTS, SLICE_FULL, SLICE_LINKS = 5, 2, {"die": 2, "corrupt": 1}
+DISK_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One fault: where it came, and which release the device had afterwards (None: neither, why is in `failed`)."""
+
+    kind: str
+    at: str
+    release: str | None
+    failed: str | None = None
+
+
+class Updates:
+    """A device and the bundles that it is updated to in turn."""
+
+    def __init__(self, device: NamespaceDevice, bundles: list[Path]) -> None:
+        from edgetool.deploy.install import Settings
+        from edgetool.deploy.trust import Trust
+
+        self.device, self.bundles = device, bundles
+        self.settings = Settings(limit_s=120, trust=Trust())
+        self.digests = [_sha256(one) for one in bundles]
+
+    def deploy(self, bundle: Path, port: int | None = None) -> None:
+        """One deploy. Raises EdgetoolError where it was not confirmed."""
+        asyncio.run(self.deploying(bundle, port))
+
+    async def deploying(self, bundle: Path, port: int | None = None) -> None:
+        """The same inside a loop that runs already."""
+        from edgetool.deploy.install import deploy
+        from edgetool.progress import Silent
+
+        await deploy(bundle, self.device.address(port), self.device.login(port), self.settings, Silent())
+
+    @property
+    def next(self) -> Path:
+        """A bundle that is not on the device."""
+        return self.bundles[(self.digests.index(self.device.require_whole()) + 1) % len(self.bundles)]
+
+    def judge(self, kind: str, at: str, new: Path) -> Outcome:
+        """Which release the device has; it has to be a whole one."""
+        try:
+            found = self.device.require_whole()
+        except CheckFailed as error:
+            return Outcome(kind, at, None, str(error))
+        return Outcome(kind, at, "new" if found == _sha256(new) else "old")
+
+
+def main() -> int:
+    """Break it in every way; 1 where a device was neither old nor new."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slice", action="store_true", help="a few of each, for CI; writes nothing")
+    parser.add_argument("--emulated", type=int, default=0, metavar="N", help="cuts of the emulated Pi 5")
+    options = parser.parse_args()
+    reason = why_not()
+    if reason is not None:
+        print(f"SKIPPED: {reason}")
+        return 0 if options.slice else 3
+    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # the list of devices is not the user's
+    kept: dict[str, list[Outcome]] = {} if options.slice else _kept()
+    cuts, full = (SLICE_CUTS, SLICE_FULL) if options.slice else (CUTS, FULL)
+    links = SLICE_LINKS if options.slice else LINKS
+    work: list[tuple[str, Callable[[list[Outcome]], Iterator[Outcome]]]] = [
+        ("cut", lambda done: cut_power(cuts, len(done))),
+        ("full disk", lambda done: fill_disk(full, len(done))),
+        *((f"line: {fault}", lambda done, f=fault, n=n: break_line(f, n, len(done))) for fault, n in links.items()),
+    ]
+    if options.emulated:
+        work.append(("emulated cut", lambda done: cut_emulated(options.emulated, len(done))))
+    for kind, faults in work:
+        done = kept.setdefault(kind, [])
+        for outcome in faults(list(done)):
+            done.append(outcome)
+            print(f"{kind:<14}{len(done):>4}  {outcome.at:<44} {outcome.release or outcome.failed}", flush=True)
+            if not options.slice:
+                _keep(kept)
+    figures = [figure for kind, done in kept.items() for figure in summed_up(kind, done)]
+    print(table([("power_cuts", figure) for figure in figures]))
+    if not options.slice:
+        write("power_cuts", shlex.join(["python", "-m", "benchmarks.power_cuts", *sys.argv[1:]]), figures)
+    return 1 if any(not figure.met for figure in figures) else 0
+
+
+@contextlib.contextmanager
+def updated_device(disk_bytes: int | None = None) -> Iterator[Updates]:
+    """A device that has two bundles behind it and runs the second of three."""
+    from tests.edgetool.deploy.ssh_device import fake_bundle
+
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        folder = Path(name)
+        bundles = [fake_bundle(folder / f"{number}.edge", padding=200_000) for number in range(3)]
+        with NamespaceDevice(folder / "device", disk_bytes) as device:
+            updates = Updates(device, bundles)
+            for bundle in bundles[:2]:
+                updates.deploy(bundle)
+            yield updates
+
+
+def cut_power(wanted: int, done: int) -> Iterator[Outcome]:
+    """Two of three before an operation, each third at a random time."""
+    if done >= wanted:
+        return
+    with updated_device() as updates:
+        device = updates.device
+        device.reach(0)
+        began = time.monotonic()
+        updates.deploy(updates.next)
+        whole = time.monotonic() - began
+        total = len(device.operations())
+        for number in range(done, wanted):
+            draw = random.Random(number)
+            new = updates.next
+            timed = number % 3 == 2
+            # evenly over all operations, and the one after the last: nothing left to cut
+            at = 0 if timed else 1 + (number - number // 3) * total // max(1, wanted - wanted // 3)
+            device.reach(at)
+            moment = draw.uniform(0, whole)
+            began = time.monotonic()
+            worker = _in_background(lambda new=new: updates.deploy(new))  # type: ignore[misc]  # bound early
+            while worker.is_alive() and not device.reached and not (timed and time.monotonic() > began + moment):
+                time.sleep(0.002)
+            finished = not worker.is_alive()
+            device.cut()
+            worker.join()
+            what = f"at {moment:.2f} s" if timed else f"before {at} of {total}: {_operation(device, at)}"
+            device.boot()
+            yield updates.judge("cut", ("after it, " if finished else "") + what, new)
+
+
+def fill_disk(wanted: int, done: int) -> Iterator[Outcome]:
+    """The disk has no byte left from before an operation on until the deploy is over."""
+    if done >= wanted:
+        return
+    with updated_device(DISK_BYTES) as updates:
+        device = updates.device
+        device.reach(0)
+        updates.deploy(updates.next)
+        total = len(device.operations())
+        for number in range(done, wanted):
+            new = updates.next
+            at = 1 + number * total // wanted
+            device.reach(at)
+            worker = _in_background(lambda new=new: updates.deploy(new))  # type: ignore[misc]  # bound early
+            while worker.is_alive() and not device.reached:
+                time.sleep(0.002)
+            ballast = device.disk / "ballast"
+            _fill(ballast)
+            device.go_on()
+            worker.join()
+            ballast.unlink()
+            yield updates.judge("full disk", f"before {at} of {total}: {_operation(device, at)}", new)
+
+
+def break_line(fault: Fault, wanted: int, done: int) -> Iterator[Outcome]:
+    """The line fails after so many bytes of an update, counted over both directions."""
+    if done >= wanted:
+        return
+    with updated_device() as updates:
+        device = updates.device
+        device.reach(0)
+        total = asyncio.run(_through(updates, updates.next, "none", 0))
+        for number in range(done, wanted):
+            new = updates.next
+            after = (number * total + total // 2) // wanted
+            with contextlib.suppress(EdgetoolError):
+                asyncio.run(_through(updates, new, fault, after))
+            yield updates.judge(f"line: {fault}", f"after {after} of {total} bytes", new)
+
+
+async def _through(updates: Updates, bundle: Path, fault: Fault, after: int) -> int:
+    async with BadLink(updates.device.port, fault, after) as link:
+        await updates.deploying(bundle, link.port)
+        return link.carried
+
+
+def cut_emulated(wanted: int, done: int) -> Iterator[Outcome]:
+    """The same on the emulated arm64 device, at times spread over an update; LiteRT runs there."""
+    from tests.devices.conftest import Emulated
+    from tests.devices.emulated_updates import EmulatedUpdates
+
+    if done >= wanted:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        updates = EmulatedUpdates(Emulated("pi5"), Path(folder))
+        whole = updates.alternate()
+        for number in range(done, wanted):
+            moment = whole * (number + 0.5) / wanted
+            worker = _in_background(updates.update)
+            worker.join(moment)
+            updates.device.rig("cut")
+            worker.join()
+            updates.device.rig("start")
+            try:
+                yield Outcome("emulated cut", f"at {moment:.1f} of {whole:.1f} s", updates.require_whole())
+            except CheckFailed as error:
+                yield Outcome("emulated cut", f"at {moment:.1f} of {whole:.1f} s", None, str(error))
+
+
+def summed_up(kind: str, done: list[Outcome]) -> list[Figure]:
+    """How many came, how many ended old and new, and how many did neither, with its exact interval."""
+    name = kind.replace(": ", "_").replace(" ", "_")
+    count = {which: sum(one.release == which for one in done) for which in ("old", "new", None)}
+    broken, n = count[None], len(done)
+    goal = {"cut": CUTS}.get(kind)
+    return [
+        Figure(f"{name}.faults", f">= {goal}" if goal else "reported", n, "", None, goal is None or n >= goal),
+        Figure(f"{name}.ended_old", "reported", count["old"], "", None, True),
+        Figure(f"{name}.ended_new", "reported", count["new"], "", None, True),
+        Figure(f"{name}.broken_share", "<= 0", broken / n, "", _exact(broken, n), broken == 0),
+    ]
+
+
+def _exact(k: int, n: int) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a share."""
+    from scipy.stats import beta
+
+    low = 0.0 if k == 0 else float(beta.ppf(0.025, k, n - k + 1))
+    return low, 1.0 if k == n else float(beta.ppf(0.975, k + 1, n - k))
+
+
+def _in_background(work: Callable[[], None]) -> threading.Thread:
+    def quietly() -> None:
+        with contextlib.suppress(EdgetoolError):
+            work()
+
+    thread = threading.Thread(target=quietly)
+    thread.start()
+    return thread
+
+
+def _operation(device: NamespaceDevice, at: int) -> str:
+    did = device.operations()
+    return did[at - 1] if 0 < at <= len(did) else "not reached"
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(1 << 20)):
+            pass
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(512)):
+            pass
+
+
+def _sha256(bundle: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(read_bundle(bundle)).hexdigest()
+
+
+def _kept() -> dict[str, list[Outcome]]:
+    path = OUT / "outcomes.json"
+    plain = json.loads(path.read_bytes()) if path.exists() else {}
+    return {kind: [Outcome(**one) for one in done] for kind, done in plain.items()}
+
+
+def _keep(kept: dict[str, list[Outcome]]) -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    plain = {kind: [vars(one) for one in done] for kind, done in kept.items()}
+    write_whole(OUT / "outcomes.json", json.dumps(plain, indent=1).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
