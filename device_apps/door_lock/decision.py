@@ -26,7 +26,7 @@ class Rules:
     min_frames: int = 3
     window_s: float = 2.0
     min_span_ms: float = 100.0
-    max_frame_age_ms: float = 500.0
+    max_frame_age_ms: float = 450.0  # 50 ms are left for the way from the camera to here, which nobody sees
     refuse_frames: int = 8
     gap_s: float = 1.0
     retry_s: float = 4.0

@@ -71,8 +71,8 @@ def test_two_faces_start_over() -> None:
 
 
 def test_an_old_frame_never_counts() -> None:
-    assert outcomes(play(frames(["ann"] * 6), lag_s=0.501)) == ["wait"] * 6
-    assert outcomes(play(frames(["ann"] * 3), lag_s=0.499))[-1] == "accept"
+    assert outcomes(play(frames(["ann"] * 6), lag_s=0.451)) == ["wait"] * 6
+    assert outcomes(play(frames(["ann"] * 3), lag_s=0.449))[-1] == "accept"
     assert outcomes(play(frames(["ann"] * 6), lag_s=-0.01)) == ["wait"] * 6
 
 
