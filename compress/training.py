@@ -1,7 +1,8 @@
 """One fit in which weight transforms (prune, cluster, fake-quantize) and losses (labels, a teacher's) run together.
 
 Plain mini-batch training with Adam (Kingma and Ba, 2015, arXiv:1412.6980) and a learning rate that falls to zero on
-half a cosine (Loshchilov and Hutter, "SGDR", 2017, equation 5, one cycle).
+half a cosine (Loshchilov and Hutter, "SGDR", 2017, equation 5, one cycle). Where there are several devices,
+compress.distributed says how they share it.
 """
 
 import itertools
@@ -16,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.checkpoint import State, read, write
-from edge.errors import BadData, BadModel, CheckFailed, UnknownName
+from compress.distributed import Devices, devices_here, half_precision
+from compress.train_step import train_step
+from edge.errors import BadData, BadModel, CheckFailed
 from edge.report import Skipped
 
 Batch = tuple[Mapping[str, npt.NDArray[Any]], npt.NDArray[Any]]
@@ -102,6 +105,7 @@ class FineTune:
     learning_rate: float = 3e-3
     batch_size: int = 128
     seed: int = 0
+    optimizer: Literal["adam", "sgd"] = "adam"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -132,6 +136,7 @@ def fine_tune(
     objectives: Sequence[Objective] = (),
     label_weight: float = 1.0,
     checkpoint: Path | None = None,
+    devices: Devices | None = None,
 ) -> FitSummary:
     """Train a Keras 3 model in place, applying every transform in order after each optimizer step.
 
@@ -148,6 +153,7 @@ def fine_tune(
         label_weight: what the loss of the labels is multiplied by.
         checkpoint: a folder in which the end of every epoch is kept; where it holds one of the same fit, that fit goes
             on from there and ends as it would have.
+        devices: where to train; None is every device that this process sees.
 
     Raises:
         BadModel: not a Keras 3 model with one output and something to train.
@@ -159,10 +165,16 @@ def fine_tune(
     before = model.get_weights()
     try:
         parts = (loss, label_weight, objectives, transforms)
-        return _fit(model, train, steps_per_epoch, parts, settings, progress, checkpoint)
+        where = devices_here() if devices is None else devices
+        placed = where.placed(model)
+        with where.scope():
+            summary = _fit(placed, train, steps_per_epoch, parts, settings, progress, checkpoint, where)
+        if placed is not model:
+            model.set_weights(placed.get_weights())
     except BaseException:
         model.set_weights(before)
         raise
+    return summary
 
 
 def output_kind(model: Any) -> OutputKind:
@@ -211,15 +223,17 @@ def _fit(
     settings: FineTune,
     progress: Progress,
     checkpoint: Path | None,
+    devices: Devices,
 ) -> FitSummary:
     started = time.monotonic()
     total = settings.epochs * steps_per_epoch
     loss, label_weight, objectives, transforms = parts
     seed_layers(model, settings.seed)
-    for transform in transforms:
-        twin = transform.begin(model)
-        model = model if twin is None else twin
-    run, variables = _train_step(model, loss, label_weight, objectives, settings.learning_rate, total)
+    policy = half_precision()
+    model, policy = _begun(model, transforms)
+    kind = output_kind(model)
+    terms = loss_function(loss, kind), label_weight, objectives
+    run, variables = train_step(model, kind, terms, settings, total, devices, policy)
     epoch_losses: list[float] = []
     fit = {"settings": repr(settings), "steps_per_epoch": steps_per_epoch, "shapes": [list(v.shape) for v in variables]}
     found = None if checkpoint is None else read(checkpoint, fit)
@@ -250,6 +264,16 @@ def _fit(
     return FitSummary(total, tuple(epoch_losses), time.monotonic() - started, summaries)
 
 
+def _begun(model: Any, transforms: Sequence[WeightTransform]) -> tuple[Any, str | None]:
+    """The model that is trained, and the policy it computes by."""
+    policy = half_precision()
+    for transform in transforms:
+        twin = transform.begin(model)
+        if twin is not None:
+            model, policy = twin, None  # what it rounds it rounds in float32
+    return model, policy
+
+
 def exactly(batches: Iterator[Batch], n: int, epoch: int) -> Iterator[Batch]:
     """The first n batches of an epoch, or BadData where there are fewer."""
     index = 0
@@ -275,84 +299,6 @@ def seed_layers(model: Any, seed: int) -> None:
     states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
     for index, state in enumerate(states):
         state.assign([seed % 2**32, index])
-
-
-def _train_step(
-    model: Any,
-    loss: Loss,
-    label_weight: float,
-    objectives: Sequence[Objective],
-    learning_rate: float,
-    total_steps: int,
-) -> tuple[Callable[[Batch], float], list[Any]]:
-    """One optimizer step on one batch, as a compiled function that returns the loss, and all variables it may change.
-
-    Not XLA: its depthwise convolution on a CPU takes about 25 times as long as TensorFlow's own kernel.
-    """
-    import keras
-    import tensorflow as tf
-
-    kind = output_kind(model)
-    watched = _watched(model, objectives)
-    own = [
-        variable
-        for term, tensor in zip(objectives, watched.outputs[1:], strict=True)
-        for variable in term.begin(tuple(tensor.shape), kind if term.layer is None else "logits")
-    ]
-    trained = [*model.trainable_variables, *own]
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, total_steps))
-    optimizer.build(trained)
-    loss_of = loss_function(loss, kind)
-    structure = _inputs(model)
-    names = [tensor.name for tensor in keras.tree.flatten(structure)]
-
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # tensorflow is untyped
-    def step(inputs: list[Any], labels: Any, targets: list[Any]) -> Any:
-        with tf.GradientTape() as tape:
-            made = watched(keras.tree.pack_sequence_as(structure, inputs), training=True)
-            outputs, *seen = keras.tree.flatten(made)
-            value = label_weight * tf.reduce_mean(loss_of(labels, outputs))
-            for term, output, target in zip(objectives, seen, targets, strict=True):
-                value += term.weight * term.value(output, target)
-            value += sum(model.losses)  # the layers' own regularization
-        gradients = tape.gradient(value, trained)
-        optimizer.apply(gradients, trained)
-        return value
-
-    def run(batch: Batch) -> float:
-        inputs, labels = batch
-        targets = [inputs[term.target] for term in objectives]
-        given = {name: value for name, value in inputs.items() if name not in {term.target for term in objectives}}
-        if len(given) == len(names) == 1:
-            arrays = list(given.values())
-        else:
-            missing = [name for name in names if name not in given]
-            if missing:
-                raise BadData(f"the data has no input {missing[0]!r}; it has {', '.join(sorted(given))}")
-            arrays = [given[name] for name in names]
-        tensors = [[tf.convert_to_tensor(array) for array in part] for part in (arrays, targets)]
-        return float(step(tensors[0], tf.convert_to_tensor(labels), tensors[1]))
-
-    return run, [*model.variables, *own, *optimizer.variables]
-
-
-def _watched(model: Any, objectives: Sequence[Objective]) -> Any:
-    """The model with the output that each objective looks at beside its own."""
-    import keras
-
-    names = {layer.name for layer in model.layers}
-    for term in objectives:
-        if term.layer is not None and term.layer not in names:
-            raise UnknownName(f"layer of model {model.name!r}", term.layer, names)
-    seen = [model.outputs[0] if term.layer is None else model.get_layer(term.layer).output for term in objectives]
-    return keras.Model(_inputs(model), [model.outputs[0], *seen])
-
-
-def _inputs(model: Any) -> Any:
-    """The inputs as the model is called with them: a tensor, a list or a dictionary."""
-    import keras
-
-    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input  # that of a Sequential may be unset
 
 
 def loss_function(loss: Loss, kind: OutputKind) -> Callable[[Any, Any], Any]:

@@ -106,10 +106,12 @@ class RayWorkers:
         self._sending = threading.Lock()
         self._running: set[Any] = set()
         self._threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="trial")
-        if not any(map(self._holds, self._nodes().values())):
+        nodes = self._nodes().values()
+        if not any(map(self._holds, nodes)):
+            self._ray.shutdown()
             raise BadRecipe(
                 f"no node of the cluster has what a trial needs: {_said(needs.amounts())}; the nodes have "
-                f"{' / '.join(_said(amounts) for amounts in self._nodes().values()) or 'nothing'}",
+                f"{' / '.join(map(_said, nodes)) or 'nothing'}",
                 "ask for less with --per-trial, or start such a node",
             )
 

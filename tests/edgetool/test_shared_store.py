@@ -1,10 +1,14 @@
 """Results that travel between machines: whole, once, and patiently."""
 
+import contextlib
 import os
+import socket
 import subprocess
+import sys
 import tarfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -139,3 +143,69 @@ def test_an_archive_writes_nowhere_else(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailed, match="damaged"):
         Results(tmp_path / "work", SharedStore(str(tmp_path / "store"))).cached_pass("k", make_file)
     assert not (tmp_path / "escaped").exists()
+
+
+S3 = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p")
+
+
+class S3Server:
+    """A program that speaks S3 on the loopback; what it keeps is gone when it stops."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen((*S3, str(self.port)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        import boto3
+
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                break
+            time.sleep(0.05)
+        boto3.client("s3", endpoint_url=f"http://127.0.0.1:{self.port}").create_bucket(Bucket="results")
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    pytest.importorskip("s3fs", reason="s3fs is not installed: the extra `cluster`")
+    pytest.importorskip("moto", reason="moto, which speaks S3, is not installed: the extra `dev`")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = S3Server()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.port}")
+    yield server
+    server.stop()
+
+
+def test_results_travel_by_s3_and_a_server_that_goes_away_is_waited_for(s3: S3Server, tmp_path: Path) -> None:
+    said: list[str] = []
+    store = SharedStore("s3://results/search", said.append)
+    first = Results(tmp_path / "one", store).cached_pass("k", make_file)
+    second = Results(tmp_path / "other", store).cached_pass("k", made_twice)  # type: ignore[arg-type]  # it never returns
+    assert second.artifact.sha256 == first.artifact.sha256
+    assert (store.has("k.tar"), store.has("l.tar"), store.fetch("l.tar")) == (True, False, None)
+
+    s3.stop()
+
+    def back() -> None:
+        while not said:
+            time.sleep(0.01)
+        s3.start()
+
+    returning = threading.Thread(target=back)
+    returning.start()
+    store.put("outputs", b"1")
+    returning.join()
+    assert said[0].startswith("waiting for the store s3://results/search: ")
+    assert store.fetch("outputs") == b"1"
+    with pytest.raises(BadRecipe, match="there is no store at s3://elsewhere"):
+        SharedStore("s3://elsewhere").put("a", b"1")

@@ -1,0 +1,238 @@
+"""What a search costs beside its trials, what more workers bring, and what a second search costs after a first.
+
+    python -m benchmarks.search_overhead           all of it; about a quarter of an hour on two idle cores
+    python -m benchmarks.search_overhead --slice   the overhead of a few local trials, for CI; writes nothing
+    python -m benchmarks.search_overhead --only warm   one part; the figures of the others are kept as they were
+
+Overhead is the time of a search whose passes are all cached, over its trials, minus what judging them takes by itself:
+the outputs that are kept are read, compared, and the file is weighed.
+
+The load that the machine had beside this program is a figure, since it makes all of them worse.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.figures import RESULTS, Figure, read, table, write
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PARTS = ("overhead", "workers", "warm")
+WORKERS = 3
+REPEATS = 3
+# one thread for each worker, before anything that reads them is loaded
+THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def main() -> int:
+    """Measure; 1 where a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slice", action="store_true", help="the overhead of a few local trials, for CI")
+    parser.add_argument("--only", choices=PARTS, help="one part")
+    options = parser.parse_args()
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    load = os.getloadavg()[0]
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.slice:
+            figures += overhead(folder, 4, on_ray=False)
+        else:
+            if options.only in {None, "overhead"}:
+                figures += overhead(folder, 12, on_ray=True)
+            if options.only in {None, "workers"}:
+                figures += workers(folder)
+            if options.only in {None, "warm"}:
+                figures += warm(folder)
+    part = options.only or "all"
+    figures.append(Figure(f"{part}.load_before", "reported", load, "", None, met=True))
+    print(table([("search_overhead", figure) for figure in figures]))
+    if not options.slice:
+        measured = {figure.name for figure in figures}
+        kept = [one for program, one in read(RESULTS) if program == "search_overhead" and one.name not in measured]
+        write(
+            "search_overhead", shlex.join(["python", "-m", "benchmarks.search_overhead", *sys.argv[1:]]), kept + figures
+        )
+    return 1 if any(not figure.met for figure in figures) else 0
+
+
+def overhead(folder: Path, trials: int, *, on_ray: bool) -> list[Figure]:
+    """Milliseconds of a trial beside its work, here and on a cluster of one node."""
+    from edgetool.results import Results
+    from edgetool.search.cluster import Needs, RayWorkers
+    from edgetool.search.local import LocalWorkers
+    from edgetool.shared_store import SharedStore
+
+    space, job = quantizations(folder / "model")
+    store = SharedStore(str(folder / "store"))
+    results = Results(folder / "work", store)
+    with LocalWorkers(1, results) as executor:
+        cold = timed_search(space, job, trials, executor, folder / "cold")
+    work = [judging(job, one, results) for one in cold[0].trials]
+    rounds = []
+    for number in range(REPEATS):
+        with LocalWorkers(1, results) as executor:
+            rounds.append(timed_search(space, job, trials, executor, folder / f"local{number}")[1] / trials)
+    figures = _overhead("local", rounds, median(work), 0.050)
+    if not on_ray:
+        return figures
+    with one_node(folder / "node") as address, RayWorkers(address, 1, Needs(), results) as executor:
+        timed_search(space, job, trials, executor, folder / "first")  # the node fetches what is in the store
+        rounds = [
+            timed_search(space, job, trials, executor, folder / f"ray{number}")[1] / trials for number in range(REPEATS)
+        ]
+    return figures + _overhead("ray", rounds, median(work), 0.250)
+
+
+def _overhead(where: str, rounds: list[float], work: float, goal: float) -> list[Figure]:
+    left = sorted(1000 * (seconds - work) for seconds in rounds)
+    value = median(left)
+    return [
+        Figure(
+            f"{where}.overhead_per_trial", f"<= {1000 * goal:g}", value, "ms", (left[0], left[-1]), value <= 1000 * goal
+        ),
+        Figure(f"{where}.judging_per_trial", "reported", 1000 * work, "ms", None, met=True),
+    ]
+
+
+def judging(job: Any, one: Any, results: Any) -> float:
+    """Seconds of judging a trial whose outputs are kept."""
+    from edge.bundle import stored_bytes
+    from edgetool.search.trial import _lost
+
+    began = time.monotonic()
+    _lost(job, one.artifact, results)
+    stored_bytes(one.artifact.path, one.artifact.format)
+    return time.monotonic() - began
+
+
+def workers(folder: Path) -> list[Figure]:
+    """The same study by one worker and by three, each with one thread, without in-loop timing; in turns."""
+    from edgetool.results import Results
+    from edgetool.search.local import LocalWorkers
+
+    space, job = trainings(folder / "trained")
+    ratios = []
+    for number in range(REPEATS):
+        seconds = {}
+        for many in (1, WORKERS) if number % 2 == 0 else (WORKERS, 1):
+            place = folder / f"workers{many}-{number}"
+            with LocalWorkers(many, Results(place / "work")) as executor:
+                seconds[many] = timed_search(space, job, 12, executor, place)[1]
+            print(f"{many} worker(s): {seconds[many]:.1f} s, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
+        ratios.append(seconds[1] / seconds[WORKERS])
+    value, span = median(ratios), (min(ratios), max(ratios))
+    return [Figure(f"workers{WORKERS}.speedup", ">= 1.5", value, "x", span, value >= 1.5)]
+
+
+def warm(folder: Path) -> list[Figure]:
+    """`edgetool compress` under tighter limits after a first search, by the store alone: time, and passes made anew."""
+    from edge.report import Limits
+    from edge.target import target
+    from edgetool.pipeline import run
+    from edgetool.progress import Silent
+    from edgetool.recipe import Budget, Recipe, TaskSource
+    from edgetool.search.start import Machines
+
+    store = folder / "shared"
+    machines = Machines(store=str(store))
+    recipe = Recipe(
+        REPOSITORY / "recipes/models/fashion_mnist.keras",
+        TaskSource("fashion_mnist"),
+        target("raspberrypi5"),  # not of this machine's kind, so nothing is timed between trials
+        search=Budget(12),
+        limits=Limits(max_size_bytes=400_000),
+    )
+    seconds, passes = [], []
+    for name, limits in (("cold", recipe.limits), ("warm", Limits(max_size_bytes=300_000))):
+        began = time.monotonic()
+        run(replace(recipe, limits=limits), folder / name, resume=False, progress=Silent(), machines=machines)
+        seconds.append(time.monotonic() - began)
+        passes.append(len(list(store.glob("*.tar"))))
+        print(f"{name}: {seconds[-1]:.1f} s, {passes[-1]} results of passes", file=sys.stderr)
+    share = seconds[1] / seconds[0]
+    anew = passes[1] - passes[0]
+    return [
+        Figure("warm.share_of_cold_time", "<= 0.1", share, "", None, share <= 0.1),
+        Figure("warm.passes_made_anew", "<= 0", float(anew), "", None, anew <= 0),
+        Figure("cold.seconds", "reported", seconds[0], "s", None, met=True),
+        Figure("warm.seconds", "reported", seconds[1], "s", None, met=True),
+    ]
+
+
+def timed_search(space: Any, job: Any, trials: int, executor: Any, folder: Path) -> tuple[Any, float]:
+    """What a search from nothing finds, and its seconds."""
+    from edge.report import Limits
+    from edgetool.progress import Silent
+    from edgetool.recipe import Budget
+    from edgetool.search.record import Record
+    from edgetool.search.run import search
+
+    record = Record(str(folder / "journal"), "study", space, 2, lambda _: None)
+    began = time.monotonic()
+    found = search(space, job, "study", Budget(trials), Limits(max_drop=1.0), executor, record, None, Silent())
+    return found, time.monotonic() - began
+
+
+def quantizations(folder: Path) -> tuple[Any, Any]:
+    """Twelve quantizations of the diabetes model: nothing is trained."""
+    from edgetool.passes.post_training import Dynamic, Float16, Int8, Int16x8
+    from edgetool.search.space import Axis, Space
+
+    choices = [(Float16(),), (Dynamic(),), *((Int8(samples=n),) for n in (8, 16, 32, 64, 128, 256))]
+    choices += [(Int16x8(samples=n),) for n in (8, 16, 32, 64)]
+    return Space("keras", (Axis("quantize", tuple(choices)),)), job("diabetes", folder)
+
+
+def trainings(folder: Path) -> tuple[Any, Any]:
+    """The space of the breast cancer model, as a user gets it."""
+    from edge.target import target
+    from edgetool.search.space import space_for
+
+    return space_for("keras", {"Dense": 2}, target("raspberrypi5")), job("breast_cancer", folder)
+
+
+def job(name: str, folder: Path) -> Any:
+    """A trial's job for a model of recipes/models."""
+    from edge.target import target
+    from edgetool.candidates import baseline_sequences, make
+    from edgetool.conversion_worker import ConversionWorker, describe_model, load_source
+    from edgetool.progress import Silent
+    from edgetool.recipe import Recipe, TaskSource
+    from edgetool.results import Results
+    from edgetool.search.trial import Job
+
+    recipe = Recipe(REPOSITORY / f"recipes/models/{name}.keras", TaskSource(name), target("raspberrypi5"))
+    with ConversionWorker() as worker:
+        source, _, _ = worker.call(describe_model, recipe.model, False)
+        task = load_source(recipe.task, source)
+        passes = baseline_sequences(source, ("litert",))["tflite"]
+        made = make("float32", passes, source, recipe, task.sha256, Results(folder), worker, Silent())
+    return Job(0, (), 1.0, (), recipe, source, made.artifact, task.sha256, 1.0)
+
+
+@contextmanager
+def one_node(folder: Path) -> Iterator[str]:
+    """A Ray cluster of one node of one core on this machine."""
+    from ray.cluster_utils import Cluster
+
+    settings: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={**settings, "env_vars": {"XDG_CACHE_HOME": str(folder)}})
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
