@@ -32,21 +32,36 @@ def passes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 
 def targets(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the device profiles.
+    """List the device profiles: processor, memory, engines, delegates, system, Python, wheels, power modes, probes.
+
+    What cannot be deployed to is listed as unsupported, with the reason.
 
     \b
     Example:
       edgetool targets
     """
-    from edge.target import TARGETS
+    from edge.target import REFUSED, TARGETS
 
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(target) for target in TARGETS.values()], indent=2))
+        rows = [{**dataclasses.asdict(target), "unsupported": target.unsupported} for target in TARGETS.values()]
+        rows += [{"name": name, "unsupported": reason} for name, (reason, _) in REFUSED.items()]
+        typer.echo(json.dumps(rows, indent=2))
         return
     for target in TARGETS.values():
         memory = "memory not stated" if target.memory_bytes is None else f"{target.memory_bytes / 1e9:g} GB"
         cores = "" if target.cores is None else f"{target.cores} cores, "
-        typer.echo(f"{target.name:<20}{target.arch}, {cores}{memory}, {' and '.join(target.engines)}")
+        typer.echo(f"{target.name:<22}{target.arch}, {cores}{memory}, {' and '.join(target.engines)}")
+        typer.echo(f"{'':<22}runs on {', '.join(target.delegates)}")
+        if target.system is not None:
+            python = ".".join(map(str, target.system.python))
+            typer.echo(f"{'':<22}{target.system.name}, Python {python}, wheels from {target.system.wheels}")
+        for what, named in (("power modes", target.power_modes), ("reads", target.probes)):
+            if named:
+                typer.echo(f"{'':<22}{what}: {', '.join(named)}")
+        if target.unsupported is not None:
+            typer.echo(f"{'':<22}unsupported: {target.unsupported}")
+    for name, (reason, instead) in REFUSED.items():
+        typer.echo(f"{name:<22}unsupported: {reason}; use {instead}")
 
 
 def delegates(

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from edge.bundle import Manifest
 from edge.errors import BadInput, DiskFull, EdgetoolError
-from edge.target import TARGETS
+from edge.target import OLDEST_PYTHON, TARGETS
 from edgetool.deploy.facts import Facts
 from edgetool.deploy.wheels import Wheel
 from edgetool.units import format_bytes
 
-OLDEST_PYTHON = (3, 10)
 NEWEST_PYTHON = (3, 14)
 MARGIN_BYTES = 16 << 20
 # The model itself is in memory twice while it is unpacked; a runtime with numpy takes some 60 MB (LiteRT, Debian 12)

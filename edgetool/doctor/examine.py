@@ -36,7 +36,7 @@ from edgetool.units import format_bytes
 
 TABLES: dict[str, Table] = {table.delegate: table for table in (CORAL, CUDA, ETHOS_U55, HAILO, QNN, RKNN, TENSORRT)}
 # Delegates whose own record can be had on the machine that compiles, without the device
-PROVABLE = frozenset(["cpu", "openvino", "qnn", "xnnpack"])
+PROVABLE = frozenset(["cpu", "micro", "openvino", "qnn", "xnnpack"])
 CPU = frozenset(["cpu", "xnnpack"])
 LOAD_LIMIT_S = 300.0
 _CONVERSIONS = {"tflite": ConvertLiteRT(), "onnx": ConvertONNX()}

@@ -33,3 +33,18 @@ def test_names_that_are_wrong_or_refused() -> None:
 
 def test_this_machine_has_a_profile() -> None:
     assert this_machine().name.startswith("generic-")
+
+
+def test_a_board_whose_python_is_too_old_says_so() -> None:
+    unsupported = {name for name, one in TARGETS.items() if one.kind == "board" and one.unsupported}
+    assert unsupported == {"coral-dev-board", "jetson-xavier"}
+    assert "JetPack 5 (Ubuntu 20.04) has Python 3.8" in str(TARGETS["jetson-xavier"].unsupported)
+    for name in ("cortex-m7", "snapdragon-8-gen3"):
+        assert "compiled for, not deployed to" in str(TARGETS[name].unsupported)
+
+
+def test_every_board_with_a_known_system_says_what_is_read_of_it() -> None:
+    for profile in TARGETS.values():
+        assert bool(profile.probes) == (profile.kind == "board"), profile.name
+        if profile.power_modes:
+            assert "nvpmodel's power mode" in profile.probes
