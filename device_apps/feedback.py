@@ -4,6 +4,7 @@ import base64
 import json
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from device_apps.sealed_store import SealedStore
@@ -33,8 +34,41 @@ class Quarantine:
 
     def case(self, case: str) -> tuple[dict[str, Any], bytes]:
         """The event and the picture of a case. Raises BadInput: there is none, or it is damaged."""
+        found = self.read(case)
+        return found.event, found.jpeg
+
+    def read(self, case: str) -> "Case":
+        """A case with its label. Raises BadInput: there is none, or it is damaged."""
         try:
             record = json.loads(self._store.read(case))
-            return record["event"], base64.b64decode(record["jpeg"])
+            label = None if record["label"] is None else str(record["label"])
+            return Case(case, dict(record["event"]), label, base64.b64decode(record["jpeg"]))
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"the case {case} is damaged: {error}") from error
+
+    def cases(self) -> "tuple[Case, ...]":
+        """All cases, in the order in which they happened. Raises BadInput: one is damaged."""
+        return tuple(sorted(map(self.read, self._store.names()), key=lambda case: float(case.event.get("at", 0.0))))
+
+    def label(self, case: str, label: str) -> None:
+        """Say what a case really was. Raises BadInput: there is none; EnvironmentFailed: it cannot be written."""
+        found = self.read(case)
+        picture = base64.b64encode(found.jpeg).decode()
+        record = {"schema": SCHEMA, "event": found.event, "label": label, "jpeg": picture}
+        self._store.write(case, json.dumps(record).encode())
+
+    def delete(self, case: str) -> None:
+        """Forget a case. Raises BadInput: there is none."""
+        self._store.delete(case)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: its random name, the event in question, what a person said it really was (None: nothing yet), and the
+    picture (JPEG) that it was decided on.
+    """
+
+    name: str
+    event: dict[str, Any]
+    label: str | None
+    jpeg: bytes

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge.console import exit_code, printable_streams
 from edge.errors import RuntimeMissing
@@ -25,7 +25,9 @@ EXAMPLES = """examples:
   python -m device_apps.door_lock enrol Ann --camera 0
   python -m device_apps.door_lock pin Ann
   python -m device_apps.door_lock --camera rtsp://camera/stream --keypad
-  python -m device_apps.door_lock audit verify"""
+  python -m device_apps.door_lock audit verify
+  python -m device_apps.door_lock label                       what was called wrong; `label CASE spoof` says what it was
+  python -m device_apps.door_lock export-feedback out/cases   for calibrating and training anew"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,10 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     for part in ("detector", "liveness", "embedder"):
         init.add_argument(f"--{part}", type=Path, required=True, metavar="MODEL", help="an .onnx, .tflite or .edge")
     init.add_argument("--replace", action="store_true", help="write settings that are there anew")
+    init.add_argument("--anchor", type=Path, metavar="FILE", help="keep the audit record's head here too, from now on")
     init.set_defaults(command=_init)
 
     calibrate = commands.add_parser("calibrate", help="find the threshold on pictures of people")
     calibrate.add_argument("faces", type=Path, metavar="FACES", help="a folder of folders of pictures, one a person")
+    calibrate.add_argument("--feedback", type=Path, metavar="FOLDER", help="and on the people of an export of feedback")
     calibrate.add_argument("--fmr", type=float, default=1e-3, help="the false match rate to allow (0.001)")
     calibrate.set_defaults(command=_calibrate)
 
@@ -93,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--anchor", type=Path, metavar="FILE", help="the second place where the head was kept")
     audit.set_defaults(command=_audit)
 
+    label, export = _feedback_parsers(commands)
+
     remote = commands.add_parser("remote", help="the key of signed commands, or a command that is signed now")
     remote.add_argument("action", choices=["key", "unlock", "webhook-key"])
     remote.add_argument("--key", type=Path, metavar="FILE", help="sign with the key in this file, where no lock is")
@@ -102,12 +108,27 @@ def _parser() -> argparse.ArgumentParser:
     password = commands.add_parser("password", help="give the page its password, which is asked for")
     password.set_defaults(command=_password)
 
-    for command in (run, init, calibrate, enrol, people, pin, audit, remote, password):
+    for command in (run, init, calibrate, enrol, people, pin, audit, label, export, remote, password):
         command.add_argument(
             "--state", type=Path, default=Path("~/.local/state/edgetool/door-lock"), metavar="FOLDER",
             help="where the lock keeps settings, people and record (%(default)s)",
         )  # fmt: skip
     return parser
+
+
+def _feedback_parsers(commands: Any) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    label = commands.add_parser("label", help="what was called wrong; `label CASE WHAT` says what it really was")
+    label.add_argument("case", nargs="?", metavar="CASE")
+    label.add_argument("what", nargs="?", metavar="WHAT", help="stranger, spoof, or who it was (name or id)")
+    label.add_argument("--picture", type=Path, metavar="FILE", help="write the case's picture here, to be looked at")
+    label.add_argument("--delete", action="store_true", help="forget the case")
+    label.add_argument("--json", action="store_true", help="print JSON")
+    label.set_defaults(command=_label)
+
+    export = commands.add_parser("export-feedback", help="labelled cases for calibrating and training anew")
+    export.add_argument("folder", type=Path, metavar="FOLDER", help="new or empty; it will hold pictures of people")
+    export.set_defaults(command=_export)
+    return label, export
 
 
 def _open(options: argparse.Namespace) -> "tuple[State, Policy]":
@@ -183,7 +204,7 @@ def _init(options: argparse.Namespace) -> None:
 
     state = open_state(options.state)
     files = {part: getattr(options, part) for part in ("detector", "liveness", "embedder")}
-    policy = initialise(state, files, replace=options.replace)
+    policy = initialise(state, files, replace=options.replace, anchor=options.anchor)
     for part, path in files.items():
         _print(f"{part:<9} {getattr(policy.models, part).sha256[:12]}  {path.name}")
     _print(f"settings  {state.policy}\nkey       {state.key.origin}")
@@ -192,7 +213,7 @@ def _init(options: argparse.Namespace) -> None:
 def _calibrate(options: argparse.Namespace) -> None:
     from device_apps.door_lock.commands import calibrated
 
-    found = calibrated(*_open(options), options.faces, options.fmr, _say)
+    found = calibrated(*_open(options), options.faces, options.fmr, _say, options.feedback)
     _print(
         f"threshold {found.threshold:.4f} at a false match rate of {found.fmr:g} (upper end {found.fmr_upper95:.2g}) "
         f"on {found.impostor_trials} impostor and {found.genuine_trials} genuine trials of {found.people} people; "
@@ -261,8 +282,50 @@ def _audit(options: argparse.Namespace) -> None:
             _print(json.dumps({key: value for key, value in line.items() if key != "mac"}, ensure_ascii=False))
         return
     state, policy = _open(options)
-    head = verify_audit(state, options.anchor, broker_anchor(state, policy, SystemClock()))
+    head = verify_audit(state, options.anchor or policy.audit.second, broker_anchor(state, policy, SystemClock()))
     _print(f"{state.audit}: {head.seq} lines, all in the chain, none cut off; head {head.mac[:16]}")
+
+
+def _label(options: argparse.Namespace) -> None:
+    from device_apps.door_lock.feedback import label, quarantine
+    from device_apps.durable import write_whole
+    from edge.errors import BadInput
+
+    state = _state(options)
+    cases = quarantine(state)
+    if options.case is None:
+        rows = [{"case": case.name, "label": case.label, **_told(case.event)} for case in cases.cases()]
+        if options.json:
+            _print(json.dumps(rows, indent=2))
+        for row in () if options.json else rows:
+            said = f"{row['outcome']} {row['person'] or ''} {'; '.join(row['reasons'] or ())}"
+            _print(f"{row['case']}  {row['label'] or '-':<18} {said}")
+        if not rows:
+            _say("no case waits")
+        return
+    if options.picture is not None:
+        write_whole(options.picture, cases.case(options.case)[1])
+    if options.delete:
+        cases.delete(options.case)
+        _print(f"{options.case} is forgotten")
+    elif options.what is not None:
+        _print(f"{options.case} is {label(cases, state.people(), options.case, options.what)}")
+    elif options.picture is None:
+        raise BadInput(f"what was the case {options.case}?", "stranger, spoof, a name; or --picture FILE, --delete")
+
+
+def _told(event: "dict[str, Any]") -> "dict[str, Any]":
+    return {key: event.get(key) for key in ("at", "outcome", "person", "reasons", "similarity", "live")}
+
+
+def _export(options: argparse.Namespace) -> None:
+    from device_apps.clock import SystemClock
+    from device_apps.door_lock.feedback import export
+
+    state, policy = _open(options)
+    count = export(state, policy, options.folder)
+    state.recorder(SystemClock(), policy.audit.second).append("feedback exported", {"cases": count})
+    _print(f"{count} labelled cases are in {options.folder}: pictures of people, to be deleted when they were used")
 
 
 def _password(options: argparse.Namespace) -> None:

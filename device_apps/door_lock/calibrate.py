@@ -27,27 +27,32 @@ class Trials:
     people: int
 
 
-def embeddings_of(faces: Path, vision: Vision, progress: Callable[[str], None]) -> dict[str, Templates]:
+def embeddings_of(
+    faces: Path, vision: Vision, progress: Callable[[str], None], fewest: int = 2
+) -> dict[str, Templates]:
     """The embeddings [n, dimensions] of each person of a folder of folders of pictures, in the order of their names.
 
+    Who has fewer than `fewest` usable pictures is left out; one alone is held against the others' galleries.
+
     Raises:
-        BadData: fewer than two people with two usable pictures each.
+        BadData: fewer than `fewest` people with so many usable pictures each.
 
     """
     found: dict[str, Templates] = {}
     for folder in sorted(path for path in faces.iterdir() if path.is_dir()) if faces.is_dir() else ():
         vectors = list(_embedded(folder, vision))
         progress(f"{folder.name}: {len(vectors)} faces")
-        if len(vectors) > 1:
+        if len(vectors) >= fewest:
             found[folder.name] = np.stack(vectors)
-    if len(found) < 2:
-        raise BadData(f"{faces} holds {len(found)} people with two usable pictures", "a folder for each person")
+    if len(found) < fewest:
+        what = "two usable pictures" if fewest > 1 else "a usable picture"
+        raise BadData(f"{faces} holds {len(found)} people with {what}", "a folder for each person")
     return found
 
 
 def trials(embeddings: Mapping[str, Templates]) -> Trials:
     """Each person's first half of pictures is a gallery; the second half is held against everybody's galleries."""
-    galleries = {name: vectors[: len(vectors) // 2] for name, vectors in embeddings.items()}
+    galleries = {name: vectors[: len(vectors) // 2] for name, vectors in embeddings.items() if len(vectors) > 1}
     genuine: list[float] = []
     impostor: list[float] = []
     for name, vectors in embeddings.items():

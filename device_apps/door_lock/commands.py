@@ -14,7 +14,7 @@ from device_apps.door_lock.camera import Camera
 from device_apps.door_lock.enrol import Advice, Enrolment, resemblances
 from device_apps.door_lock.match import Calibration, read_calibration, write_calibration
 from device_apps.door_lock.people import Person, checked_name, new_id
-from device_apps.door_lock.policy import ModelFile, Models, Policy
+from device_apps.door_lock.policy import AuditRules, ModelFile, Models, Policy
 from device_apps.door_lock.recogniser import open_vision
 from device_apps.door_lock.source import open_source
 from device_apps.door_lock.state import State
@@ -25,8 +25,10 @@ from edge.errors import BadData, BadInput, BadModel, CheckFailed
 ENROL_S = 60.0
 
 
-def initialise(state: State, files: dict[str, Path], *, replace: bool) -> Policy:
+def initialise(state: State, files: dict[str, Path], *, replace: bool, anchor: Path | None = None) -> Policy:
     """Copy the models into the state, check that they are what they should be, and write the settings.
+
+    `anchor` is a file that is to keep the audit record's head too; it need not be there yet.
 
     Raises:
         BadInput: there are settings already.
@@ -46,9 +48,11 @@ def initialise(state: State, files: dict[str, Path], *, replace: bool) -> Policy
     named = {part: ModelFile(part + path.suffix.lower(), hashes[part]) for part, path in files.items()}
     for part, path in files.items():
         write_whole(folder / named[part].file, path.read_bytes())
-    policy = Policy(_models(named))
+    policy = Policy(_models(named), audit=AuditRules("" if anchor is None else str(anchor.expanduser().resolve())))
     lines = ["[models]", *(f'{part} = {{ file = "{m.file}", sha256 = "{m.sha256}" }}' for part, m in named.items())]
     lines += ["", "[access]", "face_alone = false  # a face needs its PIN: what fools a plain camera fools no PIN"]
+    if anchor is not None:
+        lines += ["", "[audit]", f"anchor = {json.dumps(policy.audit.anchor)}"]
     write_whole(state.policy, ("\n".join(lines) + "\n").encode())
     return policy
 
@@ -57,11 +61,24 @@ def _models(files: Mapping[str, ModelFile]) -> Models:
     return Models(files["detector"], files["liveness"], files["embedder"])
 
 
-def calibrated(state: State, policy: Policy, faces: Path, fmr: float, progress: Callable[[str], None]) -> Calibration:
-    """Calibrate the embedder on a folder of folders of faces, and keep the threshold. Raises as `calibrate`."""
+def calibrated(
+    state: State,
+    policy: Policy,
+    faces: Path,
+    fmr: float,
+    progress: Callable[[str], None],
+    feedback: Path | None = None,
+) -> Calibration:
+    """Calibrate the embedder on a folder of folders of faces, and keep the threshold. Raises as `calibrate`.
+
+    The living people of an export of feedback count beside them.
+    """
     vision = open_vision(policy, state.folder / "models")
     try:
-        found = trials(embeddings_of(faces, vision, progress))
+        people = embeddings_of(faces, vision, progress)
+        if feedback is not None:
+            people |= embeddings_of(feedback / "faces", vision, progress, fewest=1)
+        found = trials(people)
     finally:
         vision.close()
     calibration = calibrate(found, policy.models.embedder.sha256, fmr)

@@ -106,6 +106,18 @@ class PageRules:
 
 
 @dataclass(frozen=True)
+class AuditRules:
+    """`anchor` is a file, best on another disk, that keeps the record's head too; `init --anchor` writes it here."""
+
+    anchor: str = ""
+
+    @property
+    def second(self) -> Path | None:
+        """The file, where there is one."""
+        return Path(self.anchor) if self.anchor else None
+
+
+@dataclass(frozen=True)
 class Policy:
     """All settings of a lock."""
 
@@ -121,6 +133,7 @@ class Policy:
     home_assistant: HomeAssistantRules = field(default_factory=HomeAssistantRules)
     page: PageRules | None = None
     webhook: WebhookRules | None = None
+    audit: AuditRules = field(default_factory=AuditRules)
 
 
 def read_policy(path: Path) -> Policy:
