@@ -35,11 +35,9 @@ def time_alone(model: Path, threads: int, scratch: Path) -> Profile:
     left: list[str] = []
     with RuntimeProcess() as process:
         for index in range(count):
-            whole = read_flatbuffer(model)  # anew: packing one operation empties the others' buffers
-            kind, name = _cut(whole, index)
             path = scratch / f"op{index}.tflite"
+            kind, name = write_alone(model, index, path)
             try:
-                path.write_bytes(write_model(whole))
                 process.load(path, "tflite", threads=threads, limit_s=LIMIT_S)
                 seconds = process.time(calls=CALLS, lead_in=20, limit_s=LIMIT_S)
                 timed.append((kind, name, float(np.median(seconds)) * 1e6))
@@ -48,6 +46,14 @@ def time_alone(model: Path, threads: int, scratch: Path) -> Profile:
     total = sum(us for _, _, us in timed)
     missing = f"; not timed: {', '.join(sorted(set(left)))}" if left else ""
     return Profile(METHOD + missing, total, tuple(OpTime(kind, name, us, us / total) for kind, name, us in timed))
+
+
+def write_alone(model: Path, index: int, path: Path) -> tuple[str, str]:
+    """Write operation `index` of a .tflite's main graph as a model of its own; its type and its first output's name."""
+    whole = read_flatbuffer(model)  # anew: packing one operation empties the others' buffers
+    named = _cut(whole, index)
+    path.write_bytes(write_model(whole))
+    return named
 
 
 def _cut(model: Any, index: int) -> tuple[str, str]:

@@ -1,9 +1,10 @@
 """Which trial comes next: a pure function of those before it, so that a search that was killed asks the same again.
 
 A trial sees only what is at least `LAG` trials old. Up to that many run side by side without changing what is asked,
-whatever their number and whoever ends first. Points that train are first trained shortly; the front of those is trained
-in full, one in `REDUCTION` of them (successive halving without waiting: Li et al., "A system for massively parallel
-hyperparameter tuning", MLSys 2020).
+whatever their number and whoever ends first. Where time is what runs out, points that train are first trained shortly;
+the front of those is trained in full, one in `REDUCTION` of them (successive halving without waiting: Li et al., "A
+system for massively parallel hyperparameter tuning", MLSys 2020). Where trials are counted, a short one costs as much
+as a whole one, so all are whole.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from edgetool.search.space import Point, Space, trained
 from edgetool.search.trial import Tried
 
 LAG = 4
+WAY = 2  # another number wherever the same trials before would be followed by another one: it names the study
 SHORT = 0.34
 REDUCTION = 3
 
@@ -35,9 +37,9 @@ def known_to(number: int) -> range:
     return range(max(0, number - LAG))
 
 
-def next_trial(space: Space, seen: Sequence[Tried], asked: Sequence[Asked], study: str) -> Asked | None:
-    """What trial number `len(asked)` tries; None where nothing is left."""
-    promoted = _promotion(seen, asked)
+def next_trial(space: Space, seen: Sequence[Tried], asked: Sequence[Asked], study: str, *, halve: bool) -> Asked | None:
+    """What trial number `len(asked)` tries; None where nothing is left. `halve`: short fits first."""
+    promoted = _promotion(seen, asked) if halve else None
     if promoted is not None:
         return promoted
     digest = hashlib.sha256(f"{study}/{len(asked)}".encode()).digest()
@@ -45,7 +47,7 @@ def next_trial(space: Space, seen: Sequence[Tried], asked: Sequence[Asked], stud
     point = suggest(space, observed(seen), taken, int.from_bytes(digest[:4]) % 2**31)
     if point is None:
         return None
-    return Asked(point, SHORT if trained(space.sequence(point)) else 1.0)
+    return Asked(point, SHORT if halve and trained(space.sequence(point)) else 1.0)
 
 
 def observed(seen: Sequence[Tried]) -> list[Observed]:

@@ -18,7 +18,10 @@ from edgetool.search.record import Record
 from edgetool.search.space import Choice, Space, shortened
 from edgetool.search.trial import Job, Tried
 
-Clock = Callable[[Artifact], float | None]
+# the time of a file, in ms; the second argument is told what it waits for
+Clock = Callable[[Artifact, Callable[[str], None]], float | None]
+
+PULSE_S = 2.0  # between two words of progress while trials run
 
 
 @dataclass(frozen=True)
@@ -61,23 +64,26 @@ def search(
         over = budget.seconds is not None and time.monotonic() - began > budget.seconds
         if over or number >= budget.trials or not all(earlier in found for earlier in known_to(number)):
             return None
-        return next_trial(space, [found[earlier] for earlier in known_to(number)], asked, study)
+        known = [found[earlier] for earlier in known_to(number)]
+        return next_trial(space, known, asked, study, halve=budget.seconds is not None)
+
+    def said(what: str) -> None:
+        fraction, trial = _done(budget, len(asked), time.monotonic() - began)
+        progress.at(fraction, f"{trial}: {what}")
 
     while True:
         while len(running) < executor.workers and (wanted := ask()) is not None:
             number = len(asked)
             asked.append(wanted)
-            progress.at(number / budget.trials, f"trial {number + 1} of {budget.trials}")
             if number not in found:
                 running[executor.submit(_job(template, space, wanted, number))] = number
         if not running:
             break
-        # nothing may run beside what is timed
-        done, _ = wait(running, return_when=FIRST_COMPLETED if clock is None else ALL_COMPLETED)
-        for future in sorted(done, key=running.__getitem__):
-            one = future.result() if clock is None else _timed(future.result(), clock)
+        for future in _finished(running, together=clock is not None):
+            one = future.result() if clock is None else _timed(future.result(), clock, said)
             record.add(one)
             found[running.pop(future)] = one
+        progress.at(*_done(budget, len(asked), time.monotonic() - began))
     trials = tuple(found[number] for number in range(len(asked)))
     if not any(one.objectives() for one in trials):
         reasons = [one.failure for one in trials if one.failure] or ["the time was over before the first trial ended"]
@@ -86,10 +92,26 @@ def search(
     return Searched(space, trials, tuple(space.sequence(one.point) for one in chosen), time.monotonic() - began)
 
 
-def _timed(one: Tried, clock: Clock) -> Tried:
+def _finished(running: dict[Future[Tried], int], *, together: bool) -> list[Future[Tried]]:
+    """Those that are done, by number; none yet after PULSE_S. `together`: all or none, as nothing may be timed beside
+    a trial.
+    """
+    done, left = wait(running, PULSE_S, ALL_COMPLETED if together else FIRST_COMPLETED)
+    return [] if together and left else sorted(done, key=running.__getitem__)
+
+
+def _done(budget: Budget, number: int, seconds: float) -> tuple[float, str]:
+    """How much of the budget is gone, by trials or by time, and what is at work."""
+    fraction, what = number / budget.trials, f"trial {number} of {budget.trials}"
+    if budget.seconds is None or fraction > seconds / budget.seconds:
+        return fraction, what
+    return seconds / budget.seconds, f"trial {number}, {seconds / 60:.0f} of {budget.seconds / 60:.0f} min"
+
+
+def _timed(one: Tried, clock: Clock, said: Callable[[str], None]) -> Tried:
     if one.artifact is None:
         return one
-    p50 = clock(one.artifact)
+    p50 = clock(one.artifact, said)
     if p50 is None:
         return dataclasses.replace(one, artifact=None, drop=None, failure="it could not be timed")
     return dataclasses.replace(one, p50_ms=p50, latency="measured")

@@ -22,6 +22,8 @@ CONVOLUTION = frozenset({"Conv1D", "Conv2D", "SeparableConv1D", "SeparableConv2D
 SEQUENCE = frozenset({"GRU", "LSTM", "MultiHeadAttention"})
 # Rolled recurrent layers crash TensorFlow's int8 calibration; quantize.lsq is their way to integers
 RECURRENT = frozenset({"GRU", "LSTM"})
+# LiteRT has no fast kernels for it: running one on val takes ten times as long as the others, so it waits
+SLOW = frozenset({"quantize.int16x8"})
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ class Space:
     def start(self) -> tuple[Point, ...]:
         """What is tried first: every choice of the last axis with the model as it is, since that needs no training."""
         still = (0,) * (len(self.axes) - 1)
-        return tuple((*still, index) for index in range(len(self.axes[-1].choices)))
+        choices = self.axes[-1].choices
+        order = sorted(range(len(choices)), key=lambda index: any(step.name in SLOW for step in choices[index]))
+        return tuple((*still, index) for index in order)
 
 
 def space_for(source: Format, layers: Mapping[str, int], target: Target) -> Space:

@@ -12,7 +12,7 @@ from edgetool.recipe import Recipe
 from edgetool.results import Results
 from edgetool.search.cluster import Needs, RayWorkers
 from edgetool.search.local import LocalWorkers
-from edgetool.search.order import front_of
+from edgetool.search.order import WAY, front_of
 from edgetool.search.record import Record, study_name
 from edgetool.search.run import Searched, search
 from edgetool.search.space import label_of, space_for
@@ -67,6 +67,7 @@ def searched(
             "axes": axes,
             "seed": recipe.seed,
             "timed": timed,
+            "order": [WAY, recipe.search.seconds is not None],
             "versions": environment().versions,
         }
     )
@@ -79,7 +80,7 @@ def searched(
         lambda what: progress.at(0.0, what),
     )
     with _executor(machines, results) as executor:
-        clock = (lambda artifact: milliseconds(artifact, baselines, known)) if timed else None
+        clock = (lambda artifact, said: milliseconds(artifact, baselines, known, said)) if timed else None
         return search(space, template, study, recipe.search, limits, executor, record, clock, progress)
 
 

@@ -53,6 +53,26 @@ def test_short_fits_keep_everything_else():
     assert short[2] == whole[2]
 
 
+def test_what_is_slow_to_judge_is_tried_after_the_other_quantizations():
+    space = space_for("keras", {"Dense": 1}, PI)
+    begun = [[step.name for step in space.sequence(point)] for point in space.start()]
+    assert sorted(point[-1] for point in space.start()) == list(range(7))
+    assert begun[-1] == ["quantize.int16x8"]
+
+
+def test_with_three_objectives_what_could_not_be_made_is_kept_away_from():
+    space = space_for("keras", {"Dense": 1}, PI)
+    history = [Observed(point, (0.1, 1000.0 - point[-1], 1.0)) for point in space.start()]
+    # deep cuts fail whatever the quantization; mild ones lose little
+    history += [Observed((3, 2, index), None) for index in range(5)]
+    history += [Observed((1, 0, 0), (0.1, 700.0, 0.9))]
+    taken = [one.point for one in history]
+    for seed in range(5):
+        point = suggest(space, history, taken, seed)
+        assert point not in taken
+        assert point[:2] != (3, 2)
+
+
 def test_every_point_is_suggested_once_and_the_same_ones_each_time():
     space = space_for("keras", {"Dense": 1}, PI)
 
