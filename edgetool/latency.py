@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from edge.probe import environment
 from edge.report import Measurement, RaceConditions, Skipped, from_plain, to_json
+from edge.target import Target, this_machine
 from edgetool.candidates import ENGINE_OF_FORMAT, Made
+from edgetool.deploy.race import DeviceRace
 from edgetool.progress import At
 from edgetool.results import key_of
 from edgetool.verify.race import Entry, Settings, race
@@ -56,3 +58,19 @@ def _entries(everyone: Sequence[Made], baselines: Mapping[str, Made]) -> list[En
         for one in everyone
         for threads in sorted({1, environment().cores})
     ]
+
+
+def elsewhere(target: Target, device: DeviceRace | None) -> tuple[Skipped, ...]:
+    """What a target of another architecture leaves open when no device is at hand, or only an emulated one."""
+    if device is not None:
+        why = "not measured: the device is emulated, and its times say nothing about a real one"
+        return (Skipped(f"latency on {target.name}", why),) if device.facts.emulated else ()
+    here = this_machine()
+    if target.arch == here.arch:
+        return ()
+    return (
+        Skipped(
+            f"latency on {target.name}",
+            f"not measured: the race ran on this {here.arch} machine, the target is {target.arch}",
+        ),
+    )

@@ -15,7 +15,6 @@ from edge.durable import write_whole
 from edge.errors import BadInput, BadModel, BadRecipe, CheckFailed, ProcessCrashed
 from edge.probe import environment
 from edge.report import Accuracy, Candidate, Limits, Report, Skipped, TaskInfo, Verdict
-from edge.target import this_machine
 from edgetool.candidates import ENGINE_OF_FORMAT, Made, baseline_sequences, identify, make, make_all
 from edgetool.conversion_worker import (
     ConversionWorker,
@@ -25,8 +24,9 @@ from edgetool.conversion_worker import (
     reference_outputs,
 )
 from edgetool.data.load import require_data
+from edgetool.deploy.race import DeviceRace
 from edgetool.judge import Outputs, doubt_about, golden_inputs, outputs_on, paired_drop, parity_of, run_on
-from edgetool.latency import race_all
+from edgetool.latency import elsewhere, race_all
 from edgetool.lock import NAME as LOCK
 from edgetool.lock import lock_text, other_versions, require_same
 from edgetool.metrics import metric as metric_named
@@ -104,8 +104,9 @@ def run(
     resume: bool,
     progress: Progress,
     machines: Machines = HERE,
+    device: DeviceRace | None = None,
 ) -> Finished:
-    """Compress, verify, choose, confirm and bundle.
+    """Compress, verify, choose, confirm and bundle; the race is run on `device`, where there is one.
 
     Raises:
         BadInput: the model, the data or the recipe cannot be used; `out` is as it was before.
@@ -119,7 +120,7 @@ def run(
         job = _read(recipe, worker, progress)
         workspace = Workspace(out, resume=resume, shared=shared)
         try:
-            return _run(job, workspace, worker, machines, progress)
+            return _run(job, workspace, worker, machines, device, progress)
         except BadInput:
             workspace.discard()
             raise
@@ -154,7 +155,14 @@ def _read(recipe: Recipe, worker: ConversionWorker, progress: Progress) -> _Job:
     return _Job(recipe, limits, source, params, macs, task, baselines, sequences, formats)
 
 
-def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, machines: Machines, progress: Progress) -> Finished:
+def _run(
+    job: _Job,
+    workspace: Workspace,
+    worker: ConversionWorker,
+    machines: Machines,
+    device: DeviceRace | None,
+    progress: Progress,
+) -> Finished:
     recipe, task = job.recipe, job.task
     progress.stage(BASELINE)
     baselines, skipped = _baselines(job, workspace, worker, progress)
@@ -189,7 +197,10 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, machines: Ma
     doubt = None if known is None else doubt_about(task.metric, known, task.val.labels())
 
     progress.stage(RACE)
-    measured, not_raced, conditions = race_all(everyone, baselines, workspace, recipe.seed, progress.at)
+    if device is None:
+        measured, not_raced, conditions = race_all(everyone, baselines, workspace, recipe.seed, progress.at)
+    else:
+        measured, not_raced, conditions = device(everyone, baselines, recipe.seed, progress.at)
     rows = {name: dataclasses.replace(row, measurements=measured.get(name, ())) for name, row in rows.items()}
 
     progress.stage(CONFIRM)
@@ -226,7 +237,7 @@ def _run(job: _Job, workspace: Workspace, worker: ConversionWorker, machines: Ma
         candidates=tuple(rows[one.id] for one in everyone if one is not first),
         chosen=chosen,
         race=conditions,
-        skipped=(*skipped, *not_made, *not_run, *not_raced, *_elsewhere(recipe), *_unlike(recipe)),
+        skipped=(*skipped, *not_made, *not_run, *not_raced, *elsewhere(recipe.target, device), *_unlike(recipe)),
         search=None if found is None else reported(found),
     )
     report = write_run(report, shipped if chosen else [], task, golden, job.source, workspace)
@@ -372,16 +383,3 @@ def _judged(
         row = dataclasses.replace(rows[one.id], accuracy=accuracy, drop=lost)
         judged[one.id] = dataclasses.replace(row, val_accuracy=accuracy, val_drop=lost) if split == "val" else row
     return judged
-
-
-def _elsewhere(recipe: Recipe) -> tuple[Skipped, ...]:
-    """What a target of another architecture leaves open when no device is at hand."""
-    here = this_machine()
-    if recipe.target.arch == here.arch:
-        return ()
-    return (
-        Skipped(
-            f"latency on {recipe.target.name}",
-            f"not measured: the race ran on this {here.arch} machine, the target is {recipe.target.arch}",
-        ),
-    )

@@ -1,9 +1,13 @@
 """`edgetool compress`: the main job."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from edgetool.deploy.race import DeviceRace
+    from edgetool.deploy.transport import Login
 
 
 def compress(
@@ -46,6 +50,12 @@ def compress(
     per_trial: Annotated[
         str, typer.Option(help="What a trial takes of a cluster's node: cores=2,gpus=1,NAME=1.")
     ] = "cores=1",
+    device: Annotated[
+        str | None, typer.Option(metavar="ssh://...", help="Time the candidates on this device, not here.")
+    ] = None,
+    identity: Annotated[Path | None, typer.Option(help="The private key to log in to --device with.")] = None,
+    known_hosts: Annotated[Path | None, typer.Option(help="The host keys that --device is checked by.")] = None,
+    wheels: Annotated[Path | None, typer.Option(help="A folder of wheels for --device to take from too.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the finished work in the output folder.")
     ] = False,
@@ -67,9 +77,11 @@ def compress(
       edgetool compress model.keras --data photos/ --max-drop 1pp --max-size 300kB
       edgetool compress model.onnx --data test.npz --target raspberrypi5 --out out/pi
       edgetool compress model.keras --data photos/ --max-drop 1pp --max-p95 5ms --time-budget 30m --workers 2
+      edgetool compress model.keras --data photos/ --target raspberrypi5 --device ssh://pi@raspberrypi.local
     """
     from edge.errors import BadRecipe
     from edgetool.cli.progress import progress_display
+    from edgetool.deploy.transport import Login
     from edgetool.pipeline import plan, run
     from edgetool.recipe import recipe_from_options
     from edgetool.render.table import print_report
@@ -78,6 +90,9 @@ def compress(
 
     if dry_run and as_json:
         raise BadRecipe("--dry-run prints a plan for people", "leave out --json")
+    there = None if device is None else _race_there(device, target, Login(identity, known_hosts), wheels)
+    if there is not None and target is None and model.suffix != ".toml":
+        target = f"generic-{there.facts.machine}"
     recipe = recipe_from_options(
         model,
         data=data,
@@ -97,7 +112,7 @@ def compress(
         if dry_run:
             typer.echo(plan(recipe, folder, progress))
             return
-        finished = run(recipe, folder, resume=resume, progress=progress, machines=machines)
+        finished = run(recipe, folder, resume=resume, progress=progress, machines=machines, device=there)
     if as_json:
         from edge.report import to_json
 
@@ -106,3 +121,16 @@ def compress(
         print_report(finished.report, folder)
     if finished.failure is not None:
         raise finished.failure
+
+
+def _race_there(device: str, target: str | None, login: "Login", wheels: Path | None) -> "DeviceRace":
+    """The device is looked at before anything is done: what does not fit is refused at once."""
+    import asyncio
+
+    from edge.target import target as target_named
+    from edgetool.deploy.race import DeviceRace, seen
+    from edgetool.deploy.transport import parse_address
+
+    address = parse_address(device)
+    arch = None if target is None else target_named(target).arch
+    return DeviceRace(address, login, asyncio.run(seen(address, login, arch)), wheels)
