@@ -16,6 +16,7 @@ from edgetool.cli.bundle import bundle
 from edgetool.cli.channel import channel
 from edgetool.cli.compress import compress
 from edgetool.cli.deploy import deploy, devices, doctor, rollback
+from edgetool.cli.export import export
 from edgetool.cli.fleet import fleet
 from edgetool.cli.inspect import inspect
 from edgetool.cli.lists import delegates, passes, targets
@@ -43,7 +44,7 @@ for on_device in (deploy, rollback, devices, doctor):
 app.command("run", context_settings=FORWARD)(run_app)
 app.command("door-lock", context_settings=FORWARD)(door_lock)
 app.command("voice-assistant", context_settings=FORWARD)(voice_assistant)
-for on_bundles in (bundle, sign, verify):
+for on_bundles in (bundle, sign, verify, export):
     app.command()(on_bundles)
 app.add_typer(keys, name="keys")
 app.add_typer(channel, name="channel")
