@@ -294,6 +294,7 @@ class DoorLock:
             "person": decision.person,
             "reasons": decision.reasons,
             "faces": [[round(value, 1) for value in face.box] for face in finding.faces],
+            "captured_s": finding.captured_s,
             "age_ms": round((self._clock.monotonic() - finding.captured_s) * 1000, 1),
             "stages_ms": {name: round(value, 2) for name, value in finding.stages_ms.items()},
             **_seen(finding),

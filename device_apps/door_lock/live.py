@@ -22,7 +22,10 @@ COLOURS = {"accept": (80, 200, 80), "refuse": (60, 60, 230), "wait": (40, 190, 2
 
 
 class Live:
-    """A listener that remembers the newest events, for whoever watches, and the picture of the last decision."""
+    """A listener that remembers the newest events, for whoever watches, and the picture of the last decision.
+
+    `counted` is that of which part of a face counted in it, JPEG, made after the lock has acted.
+    """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -31,6 +34,7 @@ class Live:
         self._frame: Event | None = None
         self._decided: tuple[Event, Picture] | None = None
         self.camera: Camera | None = None
+        self.counted: bytes | None = None
         self.stopping = threading.Event()
 
     def __call__(self, event: Event) -> None:

@@ -36,13 +36,17 @@ class LivenessModel:
             )
         self._engine, self._input, self._output = engine, inputs[0].name, outputs[0].name
         self._side = int(shape[2] or 0)
+        self.seen = np.zeros((self._side, self._side, 3), np.uint8)
 
     def __call__(self, picture: Picture, face: Face) -> float:
-        """BGR [H, W, 3] and a face in it to the probability that the face is live."""
-        crop = surroundings(picture, face.box, self._side)
+        """BGR [H, W, 3] and a face in it to the probability that the face is live; `seen` is what was looked at."""
+        self.seen = surroundings(picture, face.box, self._side)
+        return probability(self.logits(self.seen))
+
+    def logits(self, crop: Picture) -> npt.NDArray[np.float64]:
+        """A face and its surroundings, BGR [side, side, 3], to [real, spoof]."""
         values = np.stack(cv2.split(crop)[::-1])[None] * np.float32(1 / 255)
-        logits = np.asarray(predict(self._engine, {self._input: values})[self._output], np.float64).ravel()
-        return probability(logits)
+        return np.asarray(predict(self._engine, {self._input: values})[self._output], np.float64).ravel()
 
 
 def probability(logits: npt.NDArray[np.float64]) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from device_apps.door_lock.embed import Embedding
-from device_apps.door_lock.people import Person
+from device_apps.door_lock.people import Person, Templates
 from device_apps.durable import write_whole
 from edge.errors import BadInput
 
@@ -66,6 +66,13 @@ class Gallery:
         self._starts = np.cumsum([0, *(len(person.templates) for person in people)])[:-1]
         self._templates = np.concatenate([person.templates for person in people]) if people else None
         self._threshold, self._margin = threshold, margin
+
+    def templates_of(self, person: str) -> Templates | None:
+        """The templates [n, dimensions] of a person; None where the person is not enrolled (any more)."""
+        if self._templates is None or person not in self._ids:
+            return None
+        own: Templates = np.split(self._templates, self._starts[1:])[self._ids.index(person)]
+        return own
 
     def match(self, embedding: Embedding) -> Match:
         """[dimensions], of length 1, to the person it is."""

@@ -147,6 +147,11 @@ class Network:
         self._tell("page", f"http://{rules.host}:{server.port}/")
         return server
 
+    def show_counted(self, jpeg: bytes) -> None:
+        """Show on the page which part of the face the last decision rested on."""
+        if self._live is not None:
+            self._live.counted = jpeg
+
     def stop(self) -> None:
         """Say good-bye, as far as somebody listens."""
         if self._live is not None:

@@ -1,9 +1,18 @@
 """Vision with the people who are enrolled now: models, calibration and templates opened together."""
 
 import os
+import threading
+import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from device_apps.door_lock.counted import Question, What
 from device_apps.door_lock.detect import Picture
 from device_apps.door_lock.finding import Finding
 from device_apps.door_lock.match import Calibration, Gallery, read_calibration
@@ -13,6 +22,20 @@ from device_apps.door_lock.policy import Policy
 from device_apps.door_lock.state import State
 from device_apps.door_lock.vision import Vision
 from edge.errors import BadInput
+
+REMEMBERED = 16  # frames: a second and more, within which a decision asks
+# Asked for what counted, the models are taken from the frames for so long at a time: a seventh of how old one may be
+TURN_S, PAUSE_S = 0.06, 0.02
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a model saw of the face in one frame, and whose templates were nearest to it."""
+
+    captured_s: float
+    what: What
+    picture: Picture
+    nearest: str | None
 
 
 def open_vision(policy: Policy, folder: Path, gallery: Gallery | None = None) -> Vision:
@@ -42,11 +65,50 @@ class Recogniser:
         self._people = state.people()
         self._changed = -1
         self._vision = open_vision(policy, folder)
+        self._in_use = threading.Lock()
+        self._seen: deque[_Seen] = deque(maxlen=REMEMBERED)
 
     def __call__(self, picture: Picture, captured_s: float) -> Finding:
         """BGR [H, W, 3] and when it came to what is in it."""
-        self._follow()
-        return self._vision(picture, captured_s)
+        with self._in_use:
+            self._follow()
+            finding = self._vision(picture, captured_s)
+            seen = self._vision.seen(finding)
+        if seen is not None:
+            nearest = None if finding.match is None else finding.match.nearest
+            self._seen.append(_Seen(captured_s, *seen, nearest))
+        return finding
+
+    def question(self, captured_s: float) -> Question | None:
+        """What a frame's decision rested on is asked by this; None where it is forgotten, or it had no face to compare.
+
+        The score is for another thread: a frame waits for `TURN_S` and one run of a model at most.
+        """
+        seen = next((one for one in tuple(self._seen) if one.captured_s == captured_s), None)
+        if seen is None:
+            return None
+        if seen.what == "not live":
+            return Question(seen.what, seen.picture, lambda pictures: self._each(self._vision.spoof_margin, pictures))
+        gallery = self._vision.gallery
+        templates = None if gallery is None or seen.nearest is None else gallery.templates_of(seen.nearest)
+        if templates is None:
+            return None
+        return Question(
+            seen.what,
+            seen.picture,
+            lambda pictures: self._each(lambda one: float((templates @ self._vision.embed(one)).max()), pictures),
+        )
+
+    def _each(self, score: Callable[[Picture], float], pictures: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        found: list[float] = []
+        while len(found) < len(pictures):
+            with self._in_use:
+                until = time.monotonic() + TURN_S
+                found.append(score(pictures[len(found)]))
+                while len(found) < len(pictures) and time.monotonic() < until:
+                    found.append(score(pictures[len(found)]))
+            time.sleep(PAUSE_S)
+        return np.array(found)
 
     def _follow(self) -> None:
         try:

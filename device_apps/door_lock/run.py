@@ -12,6 +12,7 @@ from device_apps.clock import Clock
 from device_apps.door_lock.actuator import open_actuator
 from device_apps.door_lock.app import DoorLock, EgressPressed, PinEntered, Reported
 from device_apps.door_lock.camera import Camera, Frame
+from device_apps.door_lock.counted import Question, WhatCounted
 from device_apps.door_lock.finding import Finding
 from device_apps.door_lock.network import Network
 from device_apps.door_lock.people import Refused
@@ -58,7 +59,9 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
         events.tell(Event(kind, clock.wall(), fields))
 
     network = Network(state, policy, clock, lambda kind, why: tell(kind, reasons=[why]), told.page)
-    told_to = [Background(listener) for listener in (*listeners, *network.listeners)]
+    look = _Opening(lambda: _recogniser(state, policy, told, say_refused))
+    counted: Listener = WhatCounted(look.question, tell, network.show_counted)
+    told_to = [Background(listener) for listener in (*listeners, *network.listeners, counted)]
     for listener in told_to:
         events.add(listener)
 
@@ -67,7 +70,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
 
     camera = Camera(lambda: open_source(told.camera, policy.camera.fps), clock)
     busy = _Outstanding(lambda finding: lock.submit(finding))  # noqa: PLW0108  # lock comes after this
-    watcher = Watcher(camera, lambda: _recogniser(state, policy, told, say_refused), busy.found, clock)
+    watcher = Watcher(camera, look, busy.found, clock)
     checks: dict[str, Callable[[float], str | None]] = {
         "camera": lambda now: None if camera.ended else camera.fault(now, policy.camera.lost_ms),
         "vision": watcher.fault,
@@ -79,7 +82,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
             policy,
             clock,
             actuator=actuator,
-            audit=state.recorder(clock, told.anchor, network.anchors),
+            audit=state.recorder(clock, told.anchor or policy.audit.second, network.anchors),
             pins=state.pins(),
             face_lockout=state.lockout("face", policy.lockout, clock),
             pin_lockout=state.lockout("pin", policy.lockout, clock),
@@ -124,6 +127,22 @@ def _recogniser(
     opened = Recogniser(state, policy, told.models, say_refused)
     give_back()
     return opened
+
+
+class _Opening:
+    """Opens the recogniser in the watcher's thread, and knows it from then on."""
+
+    def __init__(self, open_it: Callable[[], Recogniser]) -> None:
+        self._open = open_it
+        self._opened: Recogniser | None = None
+
+    def __call__(self) -> Recogniser:
+        self._opened = self._open()
+        return self._opened
+
+    def question(self, captured_s: float) -> Question | None:
+        """As `Recogniser.question`; None before it is there."""
+        return None if self._opened is None else self._opened.question(captured_s)
 
 
 class _Outstanding:

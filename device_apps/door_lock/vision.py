@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 
 from device_apps.door_lock.align import align
+from device_apps.door_lock.counted import What
 from device_apps.door_lock.detect import Face, FaceDetector, Picture
 from device_apps.door_lock.embed import Embedder, Embedding
 from device_apps.door_lock.finding import Finding
@@ -25,6 +26,7 @@ class Vision:
         self._liveness = LivenessModel(engines["liveness"])
         self._embedder = Embedder(engines["embedder"])
         self.gallery = gallery
+        self._aligned: Picture | None = None
 
     def __call__(self, picture: Picture, captured_s: float) -> Finding:
         """BGR [H, W, 3] and when it came to what is in it."""
@@ -46,6 +48,7 @@ class Vision:
             aligned = align(picture, face.landmarks)
         except ValueError as error:
             return Finding(captured_s, faces, shortcomings=(str(error),), stages_ms=watch.laps), None
+        self._aligned = aligned
         quality = measure(face, aligned)
         wrong = shortcomings(quality, self._policy.quality)
         watch.lap("align and quality")
@@ -60,6 +63,17 @@ class Vision:
     def embed(self, aligned: Picture) -> Embedding:
         """An aligned face, BGR [112, 112, 3], to its embedding."""
         return self._embedder(aligned)
+
+    def spoof_margin(self, crop: Picture) -> float:
+        """A face and its surroundings to how much more it is a spoof than real: the difference of the logits."""
+        real, spoof = self._liveness.logits(crop)
+        return float(spoof - real)
+
+    def seen(self, finding: Finding) -> tuple[What, Picture] | None:
+        """What the last of its models saw in the frame that was looked at last; None where no model was asked."""
+        if finding.live is None or self._aligned is None:
+            return None
+        return ("similarity", self._aligned) if finding.is_live else ("not live", self._liveness.seen)
 
     def close(self) -> None:
         """Free the models."""

@@ -31,6 +31,12 @@ function showBolt(open) {
   at("bolt").className = open ? "open" : "";
 }
 
+function showCounted(event) {
+  at("counted").hidden = false;
+  at("counted").querySelector("img").src = `/counted.jpg?at=${event.at}`;
+  at("counted").querySelector("figcaption").textContent = `${event.outcome}: ${event.reasons.join("; ")}`;
+}
+
 function list(event) {
   const item = document.createElement("li");
   const words = event.reasons ? event.reasons.join("; ") : event.text || event.reason || event.says || "";
@@ -52,6 +58,7 @@ stream.onmessage = (message) => {
   if (event.event === "fault") faults.set(event.source, event.reason);
   if (event.event === "fault ended") faults.delete(event.source);
   at("faults").textContent = [...faults.values()].join("; ");
+  if (event.event === "counted" && event.regions) showCounted(event);
   if (event.event === "enrolment") at("enrolment").textContent = event.text;
   list(event);
 };

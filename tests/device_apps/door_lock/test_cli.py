@@ -85,6 +85,9 @@ def test_a_run_on_a_folder_recognises_and_asks_for_the_pin(lock: Path) -> None:
     kinds = {event.kind for event in events}
     assert {"started", "frame", "waiting"} <= kinds
     assert "unlock" not in kinds
+    counted = next(event for event in events if event.kind == "counted")  # made while the lock went on
+    assert counted.fields["outcome"] == "accept"
+    assert "jpeg" not in counted.fields
     frame = next(event for event in events if event.kind == "frame" and event.fields["outcome"] == "accept")
     assert {"detect", "liveness.model", "embed"} <= set(frame.fields["stages_ms"])
     assert frame.fields["similarity"] > 0.5

@@ -22,6 +22,7 @@ from device_apps.door_lock.page import page_password, quarantine
 from device_apps.door_lock.people import Person
 from device_apps.door_lock.policy import PageRules
 from device_apps.door_lock.state import open_state
+from device_apps.events import Event
 from tests.device_apps.door_lock.scenes import POLICY
 from tests.device_apps.door_lock.signed_in_browser import Browser
 from tests.device_apps.door_lock.test_app import Door
@@ -92,7 +93,14 @@ def paged(tmp_path: Path) -> Iterator[Paged]:
     made.close()
 
 
-PATHS = [("GET", "/"), ("GET", "/live.mjpg"), ("GET", "/events"), ("GET", "/audit"), ("POST", "/enrol")]
+PATHS = [
+    ("GET", "/"),
+    ("GET", "/live.mjpg"),
+    ("GET", "/counted.jpg"),
+    ("GET", "/events"),
+    ("GET", "/audit"),
+    ("POST", "/enrol"),
+]
 PATHS += [("POST", "/pin"), ("POST", "/remove"), ("POST", "/wrong")]
 
 
@@ -138,6 +146,15 @@ def test_the_stream_of_pictures_and_of_events(paged: Paged) -> None:
     assert rest[:2] == b"\xff\xd8"
     line = paged.begin_of("/events", 200).decode()
     assert json.loads(line.partition("data: ")[2].partition(', "person"')[0] + "}")["event"] == "frame"
+
+
+def test_what_counted_is_shown_once_there_is_a_decision(paged: Paged) -> None:
+    paged.sign_in()
+    assert paged.ask("GET", "/counted.jpg")[0] == 404
+    paged.network.show_counted(b"picture")
+    status, headers, body = paged.ask("GET", "/counted.jpg")
+    assert (status, headers["content-type"], body) == (200, "image/jpeg", "picture")
+    assert headers["cache-control"] == "no-store"
 
 
 def test_that_was_wrong_keeps_the_last_decision_sealed_and_changes_nothing_else(paged: Paged) -> None:
@@ -240,6 +257,13 @@ def test_a_browser_signs_in_and_shows_the_door_and_what_happens(paged: Paged, tm
         paged.door.lock.submit(EgressPressed())
         paged.door.lock.tick()
         assert browser.until("document.getElementById('bolt').textContent == 'UNLOCKED'")
+        assert browser.evaluate("document.getElementById('counted').hidden")
+        small = cv2.imencode(".jpg", np.full((20, 20, 3), 90, np.uint8))[1].tobytes()
+        paged.network.show_counted(small)
+        fields = {"outcome": "accept", "person": "ann", "reasons": ["the match rests most on: nose"], "regions": []}
+        paged.door.lock._events.tell(Event("counted", 1.0, fields))
+        assert browser.until("document.querySelector('#counted img').naturalWidth == 20")
+        assert "rests most on: nose" in browser.evaluate("document.getElementById('counted').textContent")
         picture = browser.screenshot()
     finally:
         browser.close()
