@@ -26,7 +26,7 @@ from benchmarks.figures import Figure, table, write
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODEL = REPOSITORY / "recipes/models/fashion_mnist.keras"
-BATCH, STEPS, RATE = 128, 50, 0.02
+BATCH, STEPS, RATE = 32, 50, 0.02
 CLOSE = 1e-4
 HOSTS = 2
 

@@ -76,12 +76,12 @@ def overhead(folder: Path, trials: int, *, on_ray: bool) -> list[Figure]:
     space, job = quantizations(folder / "model")
     store = SharedStore(str(folder / "store"))
     results = Results(folder / "work", store)
-    with LocalWorkers(1, results) as executor:
+    with LocalWorkers(1, results, folder / "lock") as executor:
         cold = timed_search(space, job, trials, executor, folder / "cold")
     work = [judging(job, one, results) for one in cold[0].trials]
     rounds = []
     for number in range(REPEATS):
-        with LocalWorkers(1, results) as executor:
+        with LocalWorkers(1, results, folder / "lock") as executor:
             rounds.append(timed_search(space, job, trials, executor, folder / f"local{number}")[1] / trials)
     figures = _overhead("local", rounds, median(work), 0.050)
     if not on_ray:
@@ -127,7 +127,7 @@ def workers(folder: Path) -> list[Figure]:
         seconds = {}
         for many in (1, WORKERS) if number % 2 == 0 else (WORKERS, 1):
             place = folder / f"workers{many}-{number}"
-            with LocalWorkers(many, Results(place / "work")) as executor:
+            with LocalWorkers(many, Results(place / "work"), folder / "lock") as executor:
                 seconds[many] = timed_search(space, job, 12, executor, place)[1]
             print(f"{many} worker(s): {seconds[many]:.1f} s, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
         ratios.append(seconds[1] / seconds[WORKERS])
@@ -227,7 +227,9 @@ def one_node(folder: Path) -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     settings: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={**settings, "env_vars": {"XDG_CACHE_HOME": str(folder)}})
+    folder.mkdir()
+    own = {"XDG_CACHE_HOME": str(folder), "TMPDIR": str(folder)}  # with a race lock of its own
+    cluster = Cluster(initialize_head=True, head_node_args={**settings, "env_vars": own})
     try:
         yield cluster.address
     finally:

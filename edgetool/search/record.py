@@ -7,6 +7,7 @@ memory until it is back, and looked for before it is written again.
 import dataclasses
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,7 +102,23 @@ def _opened(storage: str) -> Any:
         # a connection that died while the server was away is noticed before it is used
         return optuna.storages.RDBStorage(storage, engine_kwargs={"pool_pre_ping": True})
     Path(storage).parent.mkdir(parents=True, exist_ok=True)
+    _cut_half_a_line(Path(storage))
     return optuna.storages.JournalStorage(JournalFileBackend(storage))
+
+
+def _cut_half_a_line(journal: Path) -> None:
+    """Remove what a full disk or a kill left of the last line; with the next one behind it nothing could be read."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if not journal.exists() or journal.read_bytes()[-1:] in {b"", b"\n"}:
+        return
+    lock = JournalFileSymlinkLock(str(journal))
+    lock.acquire()
+    try:
+        content = journal.read_bytes()
+        os.truncate(journal, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def _is_away(error: BaseException) -> bool:

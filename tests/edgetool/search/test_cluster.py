@@ -45,11 +45,13 @@ class Nodes:
         return self._folder / name / "edgetool" / "cluster"
 
     def _arguments(self, name: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
+        own = self._folder / name
+        (own / "tmp").mkdir(parents=True, exist_ok=True)  # with a race lock of its own: others may time here
         return {
             "num_cpus": 1,
             "object_store_memory": 80 << 20,
             "include_dashboard": False,
-            "env_vars": {"XDG_CACHE_HOME": str(self._folder / name), **(environment or {})},
+            "env_vars": {"XDG_CACHE_HOME": str(own), "TMPDIR": str(own / "tmp"), **(environment or {})},
         }
 
 
@@ -99,7 +101,8 @@ def test_a_node_that_is_killed_with_a_trial_in_flight_costs_no_trial(nodes: Node
 
     # one machine that has the store finds the same without making anything
     again = Record(str(tmp_path / "again"), "study", real.SPACE, 2, lambda _: None)
-    with LocalWorkers(1, Results(tmp_path / "other", SharedStore(str(tmp_path / "store")))) as local:
+    elsewhere = Results(tmp_path / "other", SharedStore(str(tmp_path / "store")))
+    with LocalWorkers(1, elsewhere, tmp_path / "lock") as local:
         same = search(real.SPACE, job, "study", Budget(TRIALS), LIMITS, local, again, None, Silent())
         assert local._all[0]._process is None
     assert [one.objectives() for one in same.trials] == [one.objectives() for one in found.trials]

@@ -99,6 +99,19 @@ def test_a_trial_is_recorded_once_and_as_it_was(tmp_path: Path) -> None:
     assert again[1].failure == "left nothing"
 
 
+def test_a_line_that_was_cut_costs_its_trial_and_no_other(tmp_path: Path) -> None:
+    """As a full disk or a kill leaves it."""
+    journal = tmp_path / "j"
+    record = Record(str(journal), "study", SPACE, 2, lambda _: None)
+    record.add(tried(0, (1, 1, 3)))
+    record.add(tried(1, (1, 1, 2)))
+    journal.write_bytes(journal.read_bytes()[:-40])
+    again = Record(str(journal), "study", SPACE, 2, lambda _: None)
+    assert list(again.load()) == [0]
+    again.add(tried(1, (1, 1, 2)))
+    assert list(Record(str(journal), "study", SPACE, 2, lambda _: None).load()) == [0, 1]
+
+
 def test_a_storage_that_is_not_there_is_said() -> None:
     with pytest.raises(EnvironmentFailed, match="cannot be reached"):
         Record("sqlite:////nowhere/at/all.db", "study", SPACE, 2, lambda _: None)
