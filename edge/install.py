@@ -122,6 +122,7 @@ class Installer:
         self.say("switching")
         releases.begin_trial(self.base, name)
         try:
+            self.say("starting it")
             self._start(unit)
             self.say("checking its health")
             self._healthy(name, limit_s, max_ms)

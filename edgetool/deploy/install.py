@@ -41,8 +41,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What a deploy or a rollback did. `seconds` by stage; `sent_bytes` is everything that was written to the device,
-    the programs that ran there too. `emulated` times say nothing about a real device.
+    """What a deploy or a rollback did. `seconds` by stage and step; `sent_bytes` is everything that was written to the
+    device, the programs that ran there too. `emulated` times say nothing about a real device.
     """
 
     device: str
@@ -83,7 +83,7 @@ class Deployed:
 
 
 class _Stages:
-    """The progress, and the seconds of each stage that is over."""
+    """The progress, and the seconds of each stage, and of each of the device's steps in the last one."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -93,12 +93,21 @@ class _Stages:
         progress.begin(STAGES)
 
     def begin(self, name: str | None) -> None:
+        """The next stage; None ends the last one."""
+        self._mark(name)
+        if name is not None:
+            self.progress.stage(name)
+
+    def step(self, fraction: float, what: str) -> None:
+        """A step that the device tells of: its seconds count apart."""
+        self._mark(what)
+        self.progress.at(fraction, what)
+
+    def _mark(self, name: str | None) -> None:
         now = time.monotonic()
         if self._name is not None:
             self.seconds[self._name] = round(now - self._began, 3)
         self._name, self._began = name, now
-        if name is not None:
-            self.progress.stage(name)
 
 
 async def deploy(path: Path, address: Address, login: Login, settings: Settings, progress: Progress) -> Deployed:
@@ -149,7 +158,7 @@ async def deploy(path: Path, address: Address, login: Login, settings: Settings,
             }
             text = _unit(facts, bundle) if facts.systemd else None
             question = {"do": "commit", "release": release, "unit": text, **_limits(settings)}
-            name: str = await session.ask(question, told=progress.at)
+            name: str = await session.ask(question, told=stages.step)
             stages.begin(None)
     result = _result(device, facts, bundle, signature, planned, stages, release=name, bundle_bytes=sent)
     _remember(address, facts, bundle.manifest.name, bundle.sha256, name)

@@ -52,7 +52,7 @@ class DeviceRace:
         for model_format in dict.fromkeys(one.artifact.format for one in everyone):
             cast = [one for one in everyone if one.artifact.format == model_format]
             asyncio.run(self._race(cast, model_format, records, np.random.default_rng(seed), at))
-        rows = {}
+        rows: dict[str, tuple[Measurement, ...]] = {}
         skipped = []
         for one in everyone:
             record = records[one.id]
