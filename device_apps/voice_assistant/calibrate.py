@@ -60,10 +60,12 @@ def mean_scores(model: WakeModel, samples: Samples, window: int) -> npt.NDArray[
 
 def accepts(means: npt.NDArray[np.float64], threshold: float, hop_s: float) -> list[int]:
     """The hops at which a detector fires, each 2 s at least after the one before."""
+    above = np.flatnonzero(means > threshold)
     fired: list[int] = []
-    for at in np.flatnonzero(means > threshold):
-        if not fired or (at - fired[-1]) * hop_s >= REFRACTORY_S:
-            fired.append(int(at))
+    at = 0
+    while at < len(above):
+        fired.append(int(above[at]))
+        at = int(np.searchsorted(above, above[at] + REFRACTORY_S / hop_s))
     return fired
 
 

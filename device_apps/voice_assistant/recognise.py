@@ -11,12 +11,14 @@ import numpy.typing as npt
 from device_apps.voice_assistant.activity import EnergyActivity
 from device_apps.voice_assistant.slaney import log_mel, standardised
 from device_apps.voice_assistant.sound import RATE_HZ, Samples
+from device_apps.voice_assistant.wake import carried_by
 from edge.audio_features import Features, FeatureStream
 from edge.engines import Engine
 from edge.errors import BadInput, BadModel, EnvironmentFailed, RuntimeMissing
-from edge.streaming import Stream, states
+from edge.streaming import Stream
 from edge.tensors import dequantize, quantize
 
+MIN_WORD_S, MIN_PEAK = 0.1, 0.15
 MAX_S = 32.0  # more than the longest command that is waited for
 Picture = Callable[[Samples], npt.NDArray[np.float32]]
 
@@ -79,13 +81,20 @@ class WordWindows:
     def finish(self) -> Transcript:
         sound = np.concatenate([np.zeros(0, np.float32), *self._pieces])
         words, sure = [], []
-        for begin, end in runs(self._flags):
+        for begin, end in self._words(sound):
             label, probability = self.classify(sound, (begin + end) * self._activity.hop // 2)
             if not label.startswith("_"):
                 words.append(label)
                 sure.append(probability)
         self.start()
         return Transcript(" ".join(words), min(sure, default=0.0))
+
+    def _words(self, sound: Samples) -> list[tuple[int, int]]:
+        """The runs of speech that are words, in hops: long enough, and not far below the loudest (breath, a click)."""
+        hop = self._activity.hop
+        found = [(begin, end) for begin, end in runs(self._flags) if (end - begin) * hop >= MIN_WORD_S * RATE_HZ]
+        peaks = [float(np.abs(sound[begin * hop : end * hop]).max(initial=0.0)) for begin, end in found]
+        return [one for one, peak in zip(found, peaks, strict=True) if peak >= MIN_PEAK * max(peaks)]
 
     def classify(self, sound: Samples, middle: int) -> tuple[str, float]:
         """The class of the window around a sample, and its probability."""
@@ -114,9 +123,9 @@ class CtcWords:
     """
 
     def __init__(self, engine: Engine, labels: Sequence[str], features: Features) -> None:
-        carried = states(engine)
+        carried = carried_by(engine)
         (self._input,) = (spec for spec in engine.inputs if spec.name not in carried)
-        (self._output,) = (spec for spec in engine.outputs if spec.name not in carried)
+        (self._output,) = (spec for spec in engine.outputs if spec.name not in carried.values())
         if self._output.shape[-1] != len(labels) + 1:
             raise BadModel(
                 f"the recogniser gives {self._output.shape[-1]} classes; {len(labels)} words and a blank are expected"

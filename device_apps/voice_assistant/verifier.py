@@ -106,10 +106,10 @@ def read_verifier(path: Path, model: str) -> Verifier | None:
         data = json.loads(path.read_bytes())
         lists: dict[str, Any] = {key: tuple(map(float, data.pop(key))) for key in ("mean", "spread", "weights")}
         found = Verifier(**data, **lists)
+        finite = bool(np.isfinite([*sum(lists.values(), ()), found.bias, found.threshold]).all())
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"{path} is damaged: {error}", "fit it again: voice-assistant calibrate") from error
     length = PARTS * 2 * BANDS.bands
-    finite = np.isfinite([*found.mean, *found.spread, *found.weights, found.bias, found.threshold]).all()
     if found.schema != SCHEMA or not finite or {len(one) for one in lists.values()} != {length}:
         raise BadInput(f"{path} is damaged, or of another version", "fit it again: voice-assistant calibrate")
     if found.model != model:

@@ -118,8 +118,8 @@ class Detector:
 class StepWake:
     """A one-step form of this toolkit: frames [1, n, bands] (or with a channel axis) to a probability.
 
-    What it carries are the names that are inputs and outputs (`edge.streaming.states`); a model that keeps its state
-    itself carries nothing. Of two or more classes the last one is the wake word.
+    What it carries is as `carried_by` says; a model that keeps its state itself carries nothing. Of two or more classes
+    the last one is the wake word.
 
     Raises:
         BadModel: it takes no frames of the features' length.
@@ -127,9 +127,9 @@ class StepWake:
     """
 
     def __init__(self, engine: Engine, features: Features) -> None:
-        carried = states(engine)
+        carried = carried_by(engine)
         taken = [spec for spec in engine.inputs if spec.name not in carried]
-        given = [spec for spec in engine.outputs if spec.name not in carried]
+        given = [spec for spec in engine.outputs if spec.name not in carried.values()]
         if len(taken) != 1 or len(given) != 1:
             raise BadModel(
                 f"a wake model takes frames and gives a probability; this one takes {[s.name for s in taken]} "
@@ -208,6 +208,15 @@ class MicroWake:
 
     def close(self) -> None:
         self._engine.close()
+
+
+def carried_by(engine: Engine) -> dict[str, str]:
+    """The states of a one-step form: names that are inputs and outputs (.tflite), or an output `x_out` for an input `x`
+    (.onnx, where no name is both).
+    """
+    given = {spec.name for spec in engine.outputs}
+    pairs = {spec.name: f"{spec.name}_out" for spec in engine.inputs if f"{spec.name}_out" in given}
+    return states(engine) | pairs
 
 
 def _frames_of(spec: TensorSpec, bands: int) -> int:
