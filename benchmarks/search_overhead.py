@@ -65,7 +65,8 @@ def main() -> int:
         write(
             "search_overhead", shlex.join(["python", "-m", "benchmarks.search_overhead", *sys.argv[1:]]), kept + figures
         )
-    return 1 if any(not figure.met for figure in figures) else 0
+    # a machine that does something else beside says nothing by a slice
+    return 1 if not options.slice and any(not figure.met for figure in figures) else 0
 
 
 def overhead(folder: Path, trials: int, *, on_ray: bool) -> list[Figure]:
