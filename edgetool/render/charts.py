@@ -56,11 +56,10 @@ def size_speed_chart(report: Report) -> str:
     def y(times: float) -> float:
         return floor - (floor - top) * times / tall
 
-    shown = [
-        ratio
-        for ratio in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50)
-        if low <= ratio <= high
-    ]
+    shown: list[float] = []
+    for ratio in (1, 0.8, 1.2, 0.9, 1.5, 0.7, 2, 0.6, 0.5, 3, 0.4, 5, 0.3, 10, 0.2, 20, 0.1, 50):
+        if low <= ratio <= high and all(abs(x(ratio) - x(other)) > 50 for other in shown):
+            shown.append(ratio)
     body = [
         f'<rect class="better" x="{left}" y="{top}" width="{x(1) - left:.1f}" height="{floor - top}"/>',
         _line("limit", x(1), x(1), top, floor),
@@ -85,7 +84,7 @@ def _labels(points: list[tuple[float, float]]) -> list[tuple[float, float, str]]
     placed: list[tuple[float, float, str]] = []
     for x, y in points:
         anchor = "end" if x > _WIDTH * 0.7 else "start"
-        tx, ty = x + (-10 if anchor == "end" else 10), y + 4
+        tx, ty = x + (-10 if anchor == "end" else 10), y - 8
         while any(abs(ty - other_y) < 13 and abs(tx - other_x) < 160 for other_x, other_y, _ in placed):
             ty += 13
         placed.append((tx, ty, anchor))
@@ -109,7 +108,7 @@ def drop_chart(report: Report) -> str:
     high = min(wide, max(1.3 * limit, *(row.drop.ci95[1] * factor for row in rows if row.drop)))
     low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
     height = _ROW * len(rows) + 44
-    left = 24 + 7.2 * max(len(_drop_label(row)) for row in rows)  # as wide as the longest name in 12 px
+    left = 24 + 9.2 * max(len(_drop_label(row)) for row in rows)  # as wide as the longest name in 16 px, on a phone
 
     def x(value: float) -> float:
         clipped = min(max(value, low), high)

@@ -12,6 +12,7 @@ WIDTH, HEIGHT = 480, 330
 TOP, LEFT, RIGHT, FLOOR = 36, 62, WIDTH - 24, HEIGHT - 48
 # A collapsed trial must not squeeze the others into a line: the axis ends at this many limits.
 MOST_LIMITS = 3.0
+CHARACTER, LINE = 9.0, 15.0  # of a number at 16 px, as on a phone
 
 Cost = Callable[[Trial], float | None]
 
@@ -63,10 +64,28 @@ def _front(report: Report, unit: str, cost: Cost, words: Callable[[float], str],
         kind = "also" if one.on_front else "other"
         body.append(_line(f"bar thin {kind}", x(found), x(found), y(drop), y(upper * factor)))
         body.append(_mark(x(found), y(drop), kind, beyond=drop > high))
-        if one.on_front:
-            body.append(_text(x(found) + 7, y(drop) - 6, str(one.number), "start", kind))
+    named = [(x(found), y((one.drop or 0.0) * factor), str(one.number)) for one, found in points if one.on_front]
+    body += [_text(px, py, words, "start", "also") for px, py, words in _numbers(named)]
     title = html.escape(f"Drop against {axis} of {len(points)} trials")
     return f'<svg class="front" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">{"".join(body)}</svg>'
+
+
+def _numbers(points: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """The number of each point beside it; where two would overlap they stand together."""
+    placed: list[tuple[float, float, str]] = []
+    for px, py, number in sorted(points):
+        x, y = px + 7, py - 6
+        beside = next((k for k, (bx, by, words) in enumerate(placed) if _overlap(x - bx, y - by, words)), None)
+        if beside is None:
+            placed.append((x, y, number))
+        else:
+            bx, by, words = placed[beside]
+            placed[beside] = (bx, by, f"{words}, {number}")
+    return [(min(x, WIDTH - CHARACTER * len(words)), y, words) for x, y, words in placed]
+
+
+def _overlap(right: float, below: float, words: str) -> bool:
+    return abs(below) < LINE and -CHARACTER * 2 < right < CHARACTER * len(words) + 4
 
 
 def _staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -88,3 +88,14 @@ def test_a_search_without_times_says_so(searched: Report) -> None:
     untimed = tuple(dataclasses.replace(one, p50_ms=None) for one in searched.search.trials)
     text = page(dataclasses.replace(searched, search=dataclasses.replace(searched.search, trials=untimed)))
     assert "Not measured: p50, one thread." in text
+
+
+def test_numbers_of_points_that_lie_together_stand_together(searched: Report) -> None:
+    text = page(searched)
+    numbers = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="start" class="also">([\d, ]+)</text>', text)
+    by_size = numbers[: len(numbers) // 2]
+    assert {"1, 5"} <= {words for *_, words in by_size}
+    for i, (x, y, words) in enumerate(by_size):
+        for other_x, other_y, _ in by_size[i + 1 :]:
+            right = float(other_x) - float(x)
+            assert abs(float(other_y) - float(y)) >= 15 or not 0 <= right < 9 * len(words)
