@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.errors import CheckFailed, EnvironmentFailed
+from edge.errors import BadRecipe, CheckFailed, EnvironmentFailed
 from edge.report import to_json
 from edgetool.cli.deploy import AsJson, MaxMs, Seconds
 
@@ -21,6 +21,12 @@ FleetFile = Annotated[Path, typer.Argument(metavar="FLEET", help="fleet.toml: th
 Classes = Annotated[
     list[str] | None, typer.Option("--class", metavar="NAME", help="Only these classes (may be given again).")
 ]
+
+Keys = Annotated[
+    list[Path] | None,
+    typer.Option("--key", metavar="PEM", help="Take it only from this key or certificate (not the trusted ones)."),
+]
+Unsigned = Annotated[bool, typer.Option("--unsigned", help="Take it whoever made it, though keys are trusted here.")]
 
 
 @fleet.command("status")
@@ -62,6 +68,8 @@ def deploy(
     offline: Annotated[bool, typer.Option("--offline", help="Take wheels only from --wheels and the cache.")] = False,
     health_limit: Seconds = 120.0,
     max_ms: MaxMs = None,
+    key: Keys = None,
+    unsigned: Unsigned = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a rollout that halted or was cut off.")] = False,
     anew: Annotated[bool, typer.Option("--anew", help="Forget such a rollout and begin another.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")] = False,
@@ -81,38 +89,44 @@ def deploy(
     """
     from edgetool.cli.fleet_display import fleet_display
     from edgetool.deploy.install import Settings
+    from edgetool.deploy.trust import user_trust
     from edgetool.fleet.deploy import Waves, prepare
     from edgetool.fleet.inventory import read_fleet
 
     devices = read_fleet(file).only(classes or [])
     how = Waves(waves, parallel, max_failed, soak)
-    settings = Settings(health_limit, max_ms, wheels, offline, dry_run=False)
+    if unsigned and key:
+        raise BadRecipe("--unsigned and --key contradict each other", "give one of them")
+    settings = Settings(health_limit, max_ms, wheels, offline, trust=user_trust(tuple(key or ()), unsigned=unsigned))
+    if unsigned:
+        typer.echo("warning: --unsigned: nobody vouches for this bundle", err=True)
+    before = _unfinished(devices, resume=resume, anew=anew or dry_run)
 
     async def work() -> "Rollout | Preview":
-        from edgetool.fleet.deploy import roll_out
+        from edgetool.fleet.deploy import go_on, roll_out
 
         with fleet_display() as watcher:
             preview = await prepare(bundle, devices, how, settings, watcher)
-            begun = _begin(preview, devices, resume=resume, anew=anew)
+            begun = preview.rollout if before is None else go_on(preview, before)
             return preview if dry_run else await roll_out(begun, devices, how, settings, watcher)
 
     _report(asyncio.run(work()), how, as_json=as_json)
 
 
-def _begin(preview: "Preview", devices: "Fleet", *, resume: bool, anew: bool) -> "Rollout":
-    from edgetool.fleet.deploy import go_on
+def _unfinished(devices: "Fleet", *, resume: bool, anew: bool) -> "Rollout | None":
+    """The rollout to go on with, None where a new one begins."""
     from edgetool.fleet.inventory import state_folder
     from edgetool.fleet.rollout import read
 
     before = None if anew else read(state_folder(devices))
     if before is None or before.status == "complete":
-        return preview.rollout
+        return None
     if not resume:
         raise CheckFailed(
             f"the rollout of {before.bundle_name} to {before.fleet} is {before.status}",
             "--resume goes on with it, --anew forgets it (devices keep what they run)",
         )
-    return go_on(preview, before)
+    return before
 
 
 def _report(done: "Rollout | Preview", how: "Waves", *, as_json: bool) -> None:

@@ -12,7 +12,8 @@ from edge.bundle import Bundle, parse_bundle, read_bundle
 from edge.errors import BadInput, CheckFailed, EdgetoolError, EnvironmentFailed
 from edgetool.deploy import plan
 from edgetool.deploy.facts import Facts
-from edgetool.deploy.install import Settings, deploy, rollback
+from edgetool.deploy.install import CHECKS, Settings, deploy, rollback
+from edgetool.deploy.trust import require_maker
 from edgetool.deploy.wheels import Wheel, edge_package, platform_of, requirements, resolve
 from edgetool.fleet import rollout as kept
 from edgetool.fleet.ask import facts, health, named
@@ -68,10 +69,12 @@ async def prepare(path: Path, fleet: Fleet, waves: Waves, settings: Settings, wa
 
     Raises:
         BadInput: the bundle is none, or devices cannot run it (each is named).
+        CheckFailed: nobody who is trusted signed it.
         EnvironmentFailed: no device answers, or there are no wheels for one.
 
     """
     content = read_bundle(path)
+    maker = require_maker(content, path, settings.trust)
     bundle = parse_bundle(content, path)
     total = len(fleet.members)
     told = await facts(fleet, lambda count, name: watcher.doing(count / total, f"asking devices: {name}"))
@@ -81,7 +84,8 @@ async def prepare(path: Path, fleet: Fleet, waves: Waves, settings: Settings, wa
         name, reason = next(iter(unreached.items()))
         raise EnvironmentFailed(f"no device of {fleet.name} answers; {name}: {reason}", "edgetool fleet status FLEET")
     _refuse(known, bundle)
-    wheels = _wheels(known, bundle, settings, watcher)
+    needs = (*requirements(bundle.manifest.requires, bundle.manifest.format), *(CHECKS if maker.keys else ()))
+    wheels = _wheels(known, needs, settings, watcher)
     sizes, notes = {}, {}
     for name, found in known.items():
         try:
@@ -126,10 +130,9 @@ def _refuse(known: dict[str, Facts], bundle: Bundle) -> None:
 
 
 def _wheels(
-    known: dict[str, Facts], bundle: Bundle, settings: Settings, watcher: Watcher
+    known: dict[str, Facts], needs: Sequence[str], settings: Settings, watcher: Watcher
 ) -> dict[str, tuple[Wheel, ...]]:
     """Resolved once for each kind of system, before the first device is touched."""
-    needs = requirements(bundle.manifest.requires, bundle.manifest.format)
     platforms = {name: platform_of(found) for name, found in known.items()}
     found = {}
     for number, platform in enumerate(dict.fromkeys(platforms.values())):
