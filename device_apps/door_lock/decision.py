@@ -82,11 +82,12 @@ def _weigh(evidence: Evidence, finding: Finding, rules: Rules) -> tuple[Evidence
     """A frame that is fresh and new."""
     gone = finding.captured_s - evidence.face_seen_s > rules.gap_s
     if not finding.faces:
+        nobody = _wait(*(finding.shortcomings or ("no face",)))
         if not gone:
-            return evidence, _wait("no face")
+            return evidence, nobody
         after = Evidence(newest_s=finding.captured_s, face_seen_s=evidence.face_seen_s)
         tried = evidence.resume_s is None and evidence.against >= rules.min_frames
-        return after, Decision("refuse", None, ("left before it was recognised",)) if tried else _wait("no face")
+        return after, Decision("refuse", None, ("left before it was recognised",)) if tried else nobody
     if evidence.resume_s is not None:
         if not gone and finding.captured_s < evidence.resume_s:
             return replace(evidence, face_seen_s=finding.captured_s), _wait("already decided; step back and come again")
@@ -134,5 +135,5 @@ def _against(evidence: Evidence, finding: Finding, reason: str, rules: Rules) ->
     return replace(after, resume_s=finding.captured_s + rules.retry_s), Decision("refuse", None, (reason,))
 
 
-def _wait(reason: str) -> Decision:
-    return Decision("wait", None, (reason,))
+def _wait(*reasons: str) -> Decision:
+    return Decision("wait", None, reasons)

@@ -50,9 +50,9 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
         EnvironmentFailed: another lock runs on this state, or the actuator cannot be opened.
 
     """
-    only = OnlyOne(state)
     if not told.camera.startswith(("rtsp", "http", "tcp", "udp", "/dev/")) and not told.camera.isdigit():
         open_source(told.camera, policy.camera.fps).close()  # a wrong name is said at once
+    only = OnlyOne(state)
     events = Events()
 
     def tell(kind: str, **fields: object) -> None:

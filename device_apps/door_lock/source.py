@@ -1,6 +1,7 @@
 """Where pictures come from: a camera of this machine, a stream, a video file, a folder of pictures."""
 
 import contextlib
+import os
 import re
 import time
 from pathlib import Path
@@ -19,6 +20,9 @@ OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 3000, 2000
 MAX_SIDE = 1920  # faces at a door need no more pixels; a huge picture must not cost seconds
 HOLD_FRAMES = 15  # how often each picture of a folder is shown
 MAX_QUEUED = 100  # frames that are thrown away at most until one is new
+
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what fails is an error here, said once
 
 
 class Source(Protocol):
