@@ -2,6 +2,7 @@
 
 python -m benchmarks.door_lock_fuzz            10,000 of each, about twenty minutes; --only NAME runs one of the four
 python -m benchmarks.door_lock_fuzz --slice    a few of each, some seconds; writes no figures
+python -m benchmarks.door_lock_fuzz --resume FILE    keeps what is done in the file, and goes on from there
 
 - **frames**: JPEG files of strangers, and arrays, damaged, turned, cut and scaled; through the decoder, real models and
   a lock that a face alone would open.
@@ -332,7 +333,7 @@ def asked(port: int, content: bytes, timeout_s: float = ANSWER_S) -> bytes:
             return b""
 
 
-KINDS: dict[str, Callable[[int, Path], Outcome]] = {"frames": frames, "settings": settings, "mqtt": mqtt, "http": http}
+KINDS: dict[str, Callable[[int, Path], Outcome]] = {"settings": settings, "mqtt": mqtt, "http": http, "frames": frames}
 SLICE = {"frames": 60, "settings": 400, "mqtt": 200, "http": 200}
 
 
@@ -341,6 +342,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slice", action="store_true")
     parser.add_argument("--only", choices=list(KINDS))
+    parser.add_argument("--resume", type=Path, metavar="FILE")
     options = parser.parse_args()
     if not SHARED.is_dir():
         print(f"SKIPPED: no shared data in {SHARED} (EDGETOOL_DATA may say where it is)")
@@ -348,15 +350,19 @@ def main() -> int:
     cv2.setNumThreads(1)
     died: list[str] = []
     threading.excepthook = lambda found: died.append(f"{found.thread and found.thread.name}: {found.exc_value!r}")
-    outcomes = {}
+    kept = options.resume
+    done = json.loads(kept.read_text()) if kept is not None and kept.exists() else {}
+    outcomes = {name: Outcome(**one) for name, one in done.items()}
     with tempfile.TemporaryDirectory(prefix="door-lock-fuzz-") as work:
         for name, run in KINDS.items():
-            if options.only in {None, name}:
+            if options.only in {None, name} and name not in outcomes:
                 began = time.monotonic()
                 outcomes[name] = run(SLICE[name] if options.slice else EACH, Path(work))
                 one = outcomes[name]
                 one.wrong += died
                 died.clear()
+                if kept is not None:
+                    kept.write_text(json.dumps({each: dataclasses.asdict(one) for each, one in outcomes.items()}))
                 print(
                     f"{name:<9} {one.tried} tried, {one.taken} taken, {one.unlocked} unlocked, {len(one.wrong)} wrong, "
                     f"{time.monotonic() - began:.0f} s",

@@ -52,7 +52,7 @@ from device_apps.door_lock.watcher import Watcher
 from device_apps.events import Event
 from edgetool.verify.speed_gate import p95_upper
 
-FRAMES, VISITS, STARTS = 600, 60, 60  # at least 59 bound a 95th percentile
+FRAMES, VISITS, STARTS = 300, 60, 20  # at least 59 bound a 95th percentile
 VISIT_FRAMES, AWAY_FRAMES = 12, 18  # the lock takes a person for gone after a second without a face
 PASSWORD = "correct horse"
 

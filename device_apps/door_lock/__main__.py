@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="watch a camera and decide")
-    run.add_argument("--camera", required=True, metavar="SOURCE", help="a number, rtsp://…, http://…, a file, a folder")
+    run.add_argument("--camera", required=True, metavar="SOURCE", help="a number, picamera2, rtsp://…, a file, …")
     run.add_argument("--config", type=Path, metavar="FILE", help="the settings (door-lock.toml of the state)")
     run.add_argument("--keypad", action="store_true", help="lines of the standard input are PINs, or `egress`")
     run.add_argument("--anchor", type=Path, metavar="FILE", help="keep the audit record's head here too")

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from device_apps.door_lock.detect import Picture
-from edge.errors import BadData, BadInput, EnvironmentFailed
+from edge.errors import BadData, BadInput, EnvironmentFailed, RuntimeMissing
 from edge.image import SUFFIXES
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp")
@@ -132,14 +132,61 @@ class CaptureSource:
             self._capture.release()
 
 
+class PiCameraSource:
+    """A Raspberry Pi's camera by libcamera, through Debian's picamera2. Not run on a Pi yet.
+
+    Raises:
+        RuntimeMissing: picamera2 is not installed.
+        EnvironmentFailed: there is no such camera, or somebody else has it.
+
+    """
+
+    interval_s = 0.0
+
+    def __init__(self, number: int, fps: float) -> None:
+        try:
+            from picamera2 import Picamera2
+        except ImportError as error:
+            hint = "apt install python3-picamera2, and an environment with --system-site-packages"
+            raise RuntimeMissing(f"picamera2 is not installed: {error}", hint) from None
+        try:
+            self._camera = Picamera2(number)
+            # its RGB888 lies in memory as blue, green, red; one buffer would make each frame wait for the last
+            main, controls = {"size": (640, 480), "format": "RGB888"}, {"FrameRate": fps}
+            self._camera.configure(
+                self._camera.create_video_configuration(main=main, controls=controls, buffer_count=2)
+            )
+            self._camera.start()
+        except (RuntimeError, IndexError, OSError) as error:
+            raise EnvironmentFailed(
+                f"the Pi's camera {number} does not open: {error}", "rpicam-hello lists them"
+            ) from error
+
+    def read(self) -> Picture | None:
+        try:
+            picture = self._camera.capture_array("main")
+        except (RuntimeError, OSError) as error:
+            raise EnvironmentFailed(f"the Pi's camera gives no more frames: {error}") from error
+        return bounded(picture)
+
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError, OSError):
+            self._camera.stop()
+            self._camera.close()
+
+
 def open_source(camera: str, fps: float) -> Source:
-    """A source by its text: a V4L2 number or /dev/video…, an address, a video file, a folder of pictures.
+    """A source by its text: a V4L2 number or /dev/video…, picamera2, an address, a video file, a folder of pictures.
 
     Raises:
         BadInput: there is nothing of that name, or no pictures in the folder.
         EnvironmentFailed: the camera does not open.
+        RuntimeMissing: picamera2 is asked for, and not installed.
 
     """
+    pi = re.fullmatch(r"picamera2(?::(\d))?", camera)
+    if pi:
+        return PiCameraSource(int(pi[1] or 0), fps)
     device = re.fullmatch(r"(?:/dev/video)?(\d{1,3})", camera)
     if device:
         return CaptureSource(int(device[1]), is_file=False, fps=fps)
@@ -152,7 +199,9 @@ def open_source(camera: str, fps: float) -> Source:
     if path.is_dir():
         return FolderSource(path, fps)
     if not path.is_file():
-        raise BadInput(f"there is no camera {camera!r}", "a number, rtsp://…, http://…, a video file, a folder")
+        raise BadInput(
+            f"there is no camera {camera!r}", "a number, picamera2, rtsp://…, http://…, a video file, a folder"
+        )
     return CaptureSource(str(path), is_file=True, fps=fps)
 
 

@@ -14,7 +14,7 @@ import pytest
 from device_apps.clock import FakeClock, SystemClock
 from device_apps.door_lock.camera import OPENING_S, Camera
 from device_apps.door_lock.source import HOLD_FRAMES, MAX_SIDE, FolderSource, bounded, open_source, shown
-from edge.errors import BadData, BadInput, EnvironmentFailed
+from edge.errors import BadData, BadInput, EnvironmentFailed, RuntimeMissing
 
 LOST_MS = 900.0
 MJPEG = Path(__file__).with_name("mjpeg_camera.py")
@@ -190,3 +190,48 @@ def test_a_frozen_and_a_killed_camera_are_noticed(
         process.send_signal(signal.SIGCONT)
         wait_for(lambda: camera.fault(time.monotonic(), LOST_MS) is None)
     camera.stop()
+
+
+PICAMERA2 = """
+import numpy
+class Picamera2:
+    def __init__(self, number):
+        if number:
+            raise IndexError("list index out of range")
+        self.left = 2
+    def create_video_configuration(self, **told):
+        return told
+    def configure(self, told):
+        assert told["main"] == {"size": (640, 480), "format": "RGB888"}
+        assert told["controls"] == {"FrameRate": 15}
+    def start(self): ...
+    def capture_array(self, stream):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("camera frontend has timed out")
+        return numpy.full((480, 640, 3), 7, numpy.uint8)
+    def stop(self): ...
+    def close(self): ...
+"""
+
+
+def test_a_pis_camera_without_picamera2_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    with pytest.raises(RuntimeMissing) as caught:
+        open_source("picamera2", 15)
+    assert "picamera2 is not installed" in caught.value.message
+    assert "apt install python3-picamera2" in str(caught.value.hint)
+
+
+def test_a_pis_camera_is_asked_as_picamera2_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a module that stands for it: no Raspberry Pi is here."""
+    (tmp_path / "picamera2.py").write_text(PICAMERA2)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "picamera2", raising=False)
+    source = open_source("picamera2:0", 15)
+    assert [picture is not None and picture.shape for picture in (source.read(), source.read())] == [(480, 640, 3)] * 2
+    with pytest.raises(EnvironmentFailed, match="gives no more frames"):
+        source.read()
+    source.close()
+    with pytest.raises(EnvironmentFailed, match="camera 3 does not open"):
+        open_source("picamera2:3", 15)
