@@ -50,7 +50,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
         EnvironmentFailed: another lock runs on this state, or the actuator cannot be opened.
 
     """
-    if not told.camera.startswith(("rtsp", "http", "tcp", "udp", "/dev/")) and not told.camera.isdigit():
+    if not told.camera.startswith(("rtsp", "http", "tcp", "udp", "/dev/", "picamera2")) and not told.camera.isdigit():
         open_source(told.camera, policy.camera.fps).close()  # a wrong name is said at once
     only = OnlyOne(state)
     events = Events()
