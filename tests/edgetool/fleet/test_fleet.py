@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.errors import BadInput, CheckFailed
+from edge.errors import BadInput
 from edgetool.deploy.install import Settings
+from edgetool.fleet.benches import benches, measure
 from edgetool.fleet.deploy import Preview, Waves, go_on, prepare, roll_out
 from edgetool.fleet.inventory import state_folder
 from edgetool.fleet.rollout import Rollout, read
@@ -90,8 +91,14 @@ def test_a_life_of_a_fleet(rig: Rig, bundles: dict[str, Path], tmp_path: Path) -
     assert rest.count("updated") == 1
     done = asyncio.run(roll_out(rest, rig.fleet, waves, SETTINGS, Silent()))
     assert (done.status, done.count("updated")) == ("complete", 3)
-    with pytest.raises(CheckFailed, match="not of this bundle"):
-        go_on(plan(rig, bundles["one"]), halted)
+
+    measured = asyncio.run(measure(rig.fleet, 0.2, Silent()))
+    assert measured.failed == {}
+    assert [(one.device, one.bundle, one.void) for one in measured.benches] == [
+        (name, "three", None) for name in rig.names
+    ]
+    assert all(one.figures["p50_ms"] > 0 and one.figures["peak_rss_bytes"] > 1e6 for one in measured.benches)
+    assert benches(state_folder(rig.fleet)) == sorted(measured.benches, key=lambda one: (one.when, one.device))
 
 
 def test_a_bundle_that_does_not_fit_changes_nothing(rig: Rig, tmp_path: Path) -> None:

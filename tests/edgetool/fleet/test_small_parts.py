@@ -1,21 +1,29 @@
 """Waves, states, words, comparisons and the page: everything of a fleet that needs no device."""
 
+import asyncio
 import dataclasses
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge.errors import BadInput, BadRecipe, UnknownName
+from edge.errors import BadInput, BadRecipe, CheckFailed, UnknownName
+from edgetool.deploy.install import Settings
+from edgetool.deploy.trust import Trust
 from edgetool.fleet.benches import Bench, benches, keep
 from edgetool.fleet.compare import compare, compare_logs
+from edgetool.fleet.deploy import Preview, Waves, go_on, prepare
 from edgetool.fleet.inventory import Fleet, read_fleet, state_folder
 from edgetool.fleet.report import make
 from edgetool.fleet.rollout import DeviceState, Rollout, in_turn, read, resumed, save, wave_targets
 from edgetool.fleet.status import DeviceStatus, FleetStatus
+from edgetool.fleet.watcher import Silent
 from edgetool.fleet.words import changes, summary
 from edgetool.render.fleet_page import page
+from tests.edgetool.deploy.ssh_device import fake_bundle
 
 FLEET = """\
 name = "shops"
@@ -116,6 +124,22 @@ def test_a_rollout_is_kept_and_goes_on(fleet: Fleet) -> None:
     (folder / "rollout.json").write_text("{")
     with pytest.raises(BadInput, match="is damaged"):
         read(folder)
+
+
+def test_a_bundle_that_nobody_trusted_signed_is_refused_before_a_device_is_asked(fleet: Fleet, tmp_path: Path) -> None:
+    key = tmp_path / "maker.pub"
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    key.write_bytes(public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    bundle = fake_bundle(tmp_path / "one.edge")
+    settings = Settings(trust=Trust(trusted=(key,)))
+    with pytest.raises(CheckFailed, match="sign"):
+        asyncio.run(prepare(bundle, fleet, Waves(), settings, Silent()))
+
+
+def test_only_the_bundle_that_was_begun_goes_on(fleet: Fleet) -> None:
+    planned = dataclasses.replace(rollout(fleet), sha256="cd" * 32)
+    with pytest.raises(CheckFailed, match="not of this bundle"):
+        go_on(Preview(planned, {}, {}, {}), rollout(fleet))
 
 
 def test_words(fleet: Fleet) -> None:
