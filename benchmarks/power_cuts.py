@@ -1,6 +1,6 @@
 """Whether a device is ever broken: by power that goes, by a disk that fills, by a line that fails, at each step.
 
-    python -m benchmarks.power_cuts                  200 cuts, and the rest; kept in out/power_cuts, so it can go on
+    python -m benchmarks.power_cuts --workers 2      200 cuts, and the rest; kept in out/power_cuts, so it can go on
     python -m benchmarks.power_cuts --emulated 10    cuts of the emulated arm64 Pi 5 too (.ci/devices up, before)
     python -m benchmarks.power_cuts --slice          a few of each, for CI; writes nothing
 
@@ -15,7 +15,9 @@ release, every hash of it checked, without staging and without a trial.
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
+import multiprocessing
 import os
 import random
 import shlex
@@ -37,15 +39,17 @@ from edge.errors import CheckFailed, EdgetoolError
 REPOSITORY = Path(__file__).resolve().parent.parent
 OUT = REPOSITORY / "out" / "power_cuts"
 CUTS, FULL, LINKS = 200, 20, {"die": 20, "corrupt": 10, "stall": 5}
-SLICE_CUTS, SLICE_FULL, SLICE_LINKS = 5, 2, {"die": 2, "corrupt": 1}
+SLICE_CUTS, SLICE_FULL, SLICE_LINKS = 3, 1, {"die": 1}
 DISK_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One fault: where it came, and which release the device had afterwards (None: neither, why is in `failed`)."""
+    """The fault `number` of its kind: where it came, and which release the device had afterwards (None: neither, why is
+    in `failed`).
+    """
 
-    kind: str
+    number: int
     at: str
     release: str | None
     failed: str | None = None
@@ -78,48 +82,85 @@ class Updates:
         """A bundle that is not on the device."""
         return self.bundles[(self.digests.index(self.device.require_whole()) + 1) % len(self.bundles)]
 
-    def judge(self, kind: str, at: str, new: Path) -> Outcome:
+    def judge(self, number: int, at: str, new: Path) -> Outcome:
         """Which release the device has; it has to be a whole one."""
         try:
             found = self.device.require_whole()
         except CheckFailed as error:
-            return Outcome(kind, at, None, str(error))
-        return Outcome(kind, at, "new" if found == _sha256(new) else "old")
+            return Outcome(number, at, None, str(error))
+        return Outcome(number, at, "new" if found == _sha256(new) else "old")
 
 
 def main() -> int:
     """Break it in every way; 1 where a device was neither old nor new."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slice", action="store_true", help="a few of each, for CI; writes nothing")
+    parser.add_argument("--workers", type=int, default=1, help="devices that are broken side by side")
     parser.add_argument("--emulated", type=int, default=0, metavar="N", help="cuts of the emulated Pi 5")
     options = parser.parse_args()
     reason = why_not()
     if reason is not None:
         print(f"SKIPPED: {reason}")
         return 0 if options.slice else 3
-    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # the list of devices is not the user's
-    kept: dict[str, list[Outcome]] = {} if options.slice else _kept()
     cuts, full = (SLICE_CUTS, SLICE_FULL) if options.slice else (CUTS, FULL)
     links = SLICE_LINKS if options.slice else LINKS
-    work: list[tuple[str, Callable[[list[Outcome]], Iterator[Outcome]]]] = [
-        ("cut", lambda done: cut_power(cuts, len(done))),
-        ("full disk", lambda done: fill_disk(full, len(done))),
-        *((f"line: {fault}", lambda done, f=fault, n=n: break_line(f, n, len(done))) for fault, n in links.items()),
+    work: list[tuple[str, int, Faults]] = [
+        ("cut", cuts, cut_power),
+        ("full disk", full, fill_disk),
+        *((f"line: {fault}", count, functools.partial(break_line, fault)) for fault, count in links.items()),
     ]
-    if options.emulated:
-        work.append(("emulated cut", lambda done: cut_emulated(options.emulated, len(done))))
-    for kind, faults in work:
+    kept: dict[str, list[Outcome]] = {} if options.slice else _kept()
+    for kind, wanted, faults in work:
         done = kept.setdefault(kind, [])
-        for outcome in faults(list(done)):
+        for outcome in _side_by_side(faults, wanted, {one.number for one in done}, options.workers):
             done.append(outcome)
             print(f"{kind:<14}{len(done):>4}  {outcome.at:<44} {outcome.release or outcome.failed}", flush=True)
             if not options.slice:
                 _keep(kept)
-    figures = [figure for kind, done in kept.items() for figure in summed_up(kind, done)]
+    if options.emulated:
+        kept["emulated cut"] = []
+        for outcome in cut_emulated(options.emulated):
+            kept["emulated cut"].append(outcome)
+            print(outcome, flush=True)
+    figures = [figure for kind, done in kept.items() for figure in summed_up(kind, done, cuts)]
     print(table([("power_cuts", figure) for figure in figures]))
     if not options.slice:
         write("power_cuts", shlex.join(["python", "-m", "benchmarks.power_cuts", *sys.argv[1:]]), figures)
     return 1 if any(not figure.met for figure in figures) else 0
+
+
+Faults = Callable[[int, list[int]], Iterator[Outcome]]
+
+
+def _side_by_side(faults: Faults, wanted: int, done: set[int], workers: int) -> Iterator[Outcome]:
+    """Every fault that is not done yet, each worker in a process and with a device of its own."""
+    left = [number for number in range(wanted) if number not in done]
+    context = multiprocessing.get_context("fork")
+    queue: multiprocessing.Queue[Outcome | None] = context.Queue()
+    shares = [share for share in (left[first::workers] for first in range(workers)) if share]
+    processes = [context.Process(target=_work, args=(faults, wanted, share, queue)) for share in shares]
+    for process in processes:
+        process.start()
+    for _ in range(len(left) + len(processes)):
+        outcome = queue.get()
+        if outcome is not None:
+            yield outcome
+    for process in processes:
+        process.join()
+
+
+def _work(faults: Faults, wanted: int, share: list[int], queue: "multiprocessing.Queue[Outcome | None]") -> None:
+    with tempfile.TemporaryDirectory() as state:
+        os.environ["XDG_STATE_HOME"] = state  # the list of devices is not the user's
+        told = 0
+        try:
+            for outcome in faults(wanted, share):
+                queue.put(outcome)
+                told += 1
+        finally:
+            for lost in share[told:]:
+                queue.put(Outcome(lost, "not reached", None, "the program failed: see its output"))
+            queue.put(None)
 
 
 @contextlib.contextmanager
@@ -138,10 +179,8 @@ def updated_device(disk_bytes: int | None = None) -> Iterator[Updates]:
             yield updates
 
 
-def cut_power(wanted: int, done: int) -> Iterator[Outcome]:
+def cut_power(wanted: int, numbers: list[int]) -> Iterator[Outcome]:
     """Two of three before an operation, each third at a random time."""
-    if done >= wanted:
-        return
     with updated_device() as updates:
         device = updates.device
         device.reach(0)
@@ -149,7 +188,7 @@ def cut_power(wanted: int, done: int) -> Iterator[Outcome]:
         updates.deploy(updates.next)
         whole = time.monotonic() - began
         total = len(device.operations())
-        for number in range(done, wanted):
+        for number in numbers:
             draw = random.Random(number)
             new = updates.next
             timed = number % 3 == 2
@@ -166,19 +205,17 @@ def cut_power(wanted: int, done: int) -> Iterator[Outcome]:
             worker.join()
             what = f"at {moment:.2f} s" if timed else f"before {at} of {total}: {_operation(device, at)}"
             device.boot()
-            yield updates.judge("cut", ("after it, " if finished else "") + what, new)
+            yield updates.judge(number, ("after it, " if finished else "") + what, new)
 
 
-def fill_disk(wanted: int, done: int) -> Iterator[Outcome]:
+def fill_disk(wanted: int, numbers: list[int]) -> Iterator[Outcome]:
     """The disk has no byte left from before an operation on until the deploy is over."""
-    if done >= wanted:
-        return
     with updated_device(DISK_BYTES) as updates:
         device = updates.device
         device.reach(0)
         updates.deploy(updates.next)
         total = len(device.operations())
-        for number in range(done, wanted):
+        for number in numbers:
             new = updates.next
             at = 1 + number * total // wanted
             device.reach(at)
@@ -190,23 +227,21 @@ def fill_disk(wanted: int, done: int) -> Iterator[Outcome]:
             device.go_on()
             worker.join()
             ballast.unlink()
-            yield updates.judge("full disk", f"before {at} of {total}: {_operation(device, at)}", new)
+            yield updates.judge(number, f"before {at} of {total}: {_operation(device, at)}", new)
 
 
-def break_line(fault: Fault, wanted: int, done: int) -> Iterator[Outcome]:
+def break_line(fault: Fault, wanted: int, numbers: list[int]) -> Iterator[Outcome]:
     """The line fails after so many bytes of an update, counted over both directions."""
-    if done >= wanted:
-        return
     with updated_device() as updates:
         device = updates.device
         device.reach(0)
         total = asyncio.run(_through(updates, updates.next, "none", 0))
-        for number in range(done, wanted):
+        for number in numbers:
             new = updates.next
             after = (number * total + total // 2) // wanted
             with contextlib.suppress(EdgetoolError):
                 asyncio.run(_through(updates, new, fault, after))
-            yield updates.judge(f"line: {fault}", f"after {after} of {total} bytes", new)
+            yield updates.judge(number, f"after {after} of {total} bytes", new)
 
 
 async def _through(updates: Updates, bundle: Path, fault: Fault, after: int) -> int:
@@ -215,17 +250,15 @@ async def _through(updates: Updates, bundle: Path, fault: Fault, after: int) -> 
         return link.carried
 
 
-def cut_emulated(wanted: int, done: int) -> Iterator[Outcome]:
+def cut_emulated(wanted: int) -> Iterator[Outcome]:
     """The same on the emulated arm64 device, at times spread over an update; LiteRT runs there."""
     from tests.devices.conftest import Emulated
     from tests.devices.emulated_updates import EmulatedUpdates
 
-    if done >= wanted:
-        return
     with tempfile.TemporaryDirectory() as folder:
         updates = EmulatedUpdates(Emulated("pi5"), Path(folder))
         whole = updates.alternate()
-        for number in range(done, wanted):
+        for number in range(wanted):
             moment = whole * (number + 0.5) / wanted
             worker = _in_background(updates.update)
             worker.join(moment)
@@ -233,17 +266,17 @@ def cut_emulated(wanted: int, done: int) -> Iterator[Outcome]:
             worker.join()
             updates.device.rig("start")
             try:
-                yield Outcome("emulated cut", f"at {moment:.1f} of {whole:.1f} s", updates.require_whole())
+                yield Outcome(number, f"at {moment:.1f} of {whole:.1f} s", updates.require_whole())
             except CheckFailed as error:
-                yield Outcome("emulated cut", f"at {moment:.1f} of {whole:.1f} s", None, str(error))
+                yield Outcome(number, f"at {moment:.1f} of {whole:.1f} s", None, str(error))
 
 
-def summed_up(kind: str, done: list[Outcome]) -> list[Figure]:
-    """How many came, how many ended old and new, and how many did neither, with its exact interval."""
+def summed_up(kind: str, done: list[Outcome], cuts: int) -> list[Figure]:
+    """How many came (`cuts` are wanted), how many ended old and new, and the share of neither, with its interval."""
     name = kind.replace(": ", "_").replace(" ", "_")
     count = {which: sum(one.release == which for one in done) for which in ("old", "new", None)}
     broken, n = count[None], len(done)
-    goal = {"cut": CUTS}.get(kind)
+    goal = {"cut": cuts}.get(kind)
     return [
         Figure(f"{name}.faults", f">= {goal}" if goal else "reported", n, "", None, goal is None or n >= goal),
         Figure(f"{name}.ended_old", "reported", count["old"], "", None, True),
