@@ -259,7 +259,7 @@ def demonstrate(out: Path) -> int:
         for light in (0.9, 1.1):
             cv2.imwrite(str(folder_of / f"{light}.png"), thumbnail(face, light))
     (out / "enrolment").mkdir()
-    for number, pose in enumerate(POSES):
+    for number, pose in enumerate(np.repeat(POSES, 2, axis=0)):  # a folder's picture is shown for a second
         cv2.imwrite(str(out / "enrolment" / f"{number}.png"), portrait(picture, *pose))
     video = film(out / "door.avi", scenes(picture, thumbnail(thumbnails[0])))
     print("models: as `edgetool models get` brings them; the embedder to .onnx with a batch of 1", flush=True)

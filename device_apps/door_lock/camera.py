@@ -54,7 +54,8 @@ class Camera:
         self._stopping.set()
         with self._condition:
             self._condition.notify_all()
-        self._thread.join(timeout=1.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=1.0)
 
     def newer_than(self, number: int, timeout_s: float) -> Frame | None:
         """The newest frame once there is one after `number`; None where none comes in time."""

@@ -92,17 +92,25 @@ def enrol(
     """As `enrol_from`, with a camera that is opened for it."""
     open_source(camera, policy.camera.fps).close()  # what cannot be opened is said at once
     frames = Camera(lambda: open_source(camera, policy.camera.fps), clock)
-    frames.start()
     try:
-        return enrol_from(state, policy, name, frames, clock, advise)
+        return enrol_from(state, policy, name, frames, clock, advise, begin=frames.start)
     finally:
         frames.stop()
 
 
 def enrol_from(
-    state: State, policy: Policy, name: str, frames: Camera, clock: Clock, advise: Callable[[Advice], None]
+    state: State,
+    policy: Policy,
+    name: str,
+    frames: Camera,
+    clock: Clock,
+    advise: Callable[[Advice], None],
+    *,
+    begin: Callable[[], None] = lambda: None,
 ) -> tuple[Person, tuple[str, ...]]:
     """Guide somebody through the shots, check against the others, and keep the templates; and the warnings.
+
+    `begin` is called once the models are open: a film must not be over by then.
 
     Raises:
         BadData: not enough good shots came in time, or the face is that of somebody who is enrolled.
@@ -117,6 +125,7 @@ def enrol_from(
     calibration = read_calibration(state.calibration, policy.models.embedder.sha256)
     vision = open_vision(policy, state.folder / "models")
     enrolment = Enrolment(calibration.threshold)
+    begin()
     until = time.monotonic() + ENROL_S
     said, number = "", 0
     try:
