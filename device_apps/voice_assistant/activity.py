@@ -115,7 +115,8 @@ class TinyActivity:
         flags = []
         if whole:
             for frame in log_mel(self._kept[:whole], TINY_HOP, TINY_BANDS):
-                self._frames = np.concatenate([self._frames[1:], frame[None]])
+                self._frames[:-1] = self._frames[1:]
+                self._frames[-1] = frame
                 flags.append(self._step())
             self._kept = self._kept[whole:]
         return np.array(flags, bool)

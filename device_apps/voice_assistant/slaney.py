@@ -22,29 +22,35 @@ FLOOR = 1e-6
 
 def log_mel(samples: Samples, hop: int, bands: int) -> Picture:
     """[n] to [1 + (n - 512) // hop, bands], not standardised yet: frame t begins at t * hop."""
-    windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::hop]
+    if hop == WINDOW:
+        windows = samples[: len(samples) - len(samples) % WINDOW].reshape(-1, WINDOW)
+    else:
+        windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::hop]
     magnitudes = np.abs(np.fft.rfft(windows * _hann()))
-    return np.asarray(np.log(magnitudes @ _weights(bands) + FLOOR), np.float32)
+    return np.asarray(np.log(magnitudes @ _weights(bands) + np.float32(FLOOR)), np.float32)
 
 
 def standardised(picture: Picture) -> Picture:
     """To mean 0 and deviation 1: loudness does not count."""
-    return np.asarray((picture - picture.mean()) / (picture.std() + 1e-5), np.float32)
+    centred = picture - picture.sum() / np.float32(picture.size)
+    flat = centred.ravel()
+    spread = math.sqrt(float(flat @ flat) / picture.size)
+    return np.asarray(centred * np.float32(1 / (spread + 1e-5)))
 
 
 @lru_cache(maxsize=4)
-def _weights(bands: int) -> npt.NDArray[np.float64]:
+def _weights(bands: int) -> Picture:
     """[257, bands]."""
     edges = _hertz(np.linspace(_mel(LOW_HZ), _mel(HIGH_HZ), bands + 2))
     points = np.linspace(0, RATE_HZ / 2, WINDOW // 2 + 1)[:, None]
     rising = (points - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - points) / (edges[2:] - edges[1:-1])
-    return np.asarray(np.maximum(0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2]))
+    return np.asarray(np.maximum(0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2]), np.float32)
 
 
 @lru_cache(maxsize=1)
-def _hann() -> npt.NDArray[np.float64]:
-    return np.asarray(0.5 - 0.5 * np.cos(2 * math.pi * np.arange(WINDOW) / WINDOW))
+def _hann() -> Picture:
+    return np.asarray(0.5 - 0.5 * np.cos(2 * math.pi * np.arange(WINDOW) / WINDOW), np.float32)
 
 
 def _mel(hertz: float) -> float:

@@ -10,6 +10,7 @@
 """
 
 import os
+import queue
 import select
 import shutil
 import socket
@@ -29,6 +30,7 @@ BLOCK_S = 0.02
 SILENT_S = 1.0  # a device that gives nothing for so long is gone
 LATENCY_MS = 20
 CONNECT_S = 3.0
+OPENING_S = 3.0  # a device's first sound may take as long
 
 
 class Source(Protocol):
@@ -178,12 +180,15 @@ class PortAudioSource:
         sounddevice._initialize()  # noqa: SLF001
         device: int | str | None = int(name) if name.isdigit() else (None if name == "default" else name)
         self._name = name
+        self._blocks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._patience_s = OPENING_S
         try:
             found = sounddevice.query_devices(device, "input")
             self.form = Format(self._rate(sounddevice, device, found), 2, 1)
             self._stream = sounddevice.RawInputStream(
-                samplerate=self.form.rate_hz, device=device, channels=1, dtype="int16", latency="low"
-            )
+                samplerate=self.form.rate_hz, blocksize=round(self.form.rate_hz * BLOCK_S), device=device, channels=1,
+                dtype="int16", latency="low", callback=self._take, finished_callback=lambda: self._blocks.put(None),
+            )  # fmt: skip
             self._stream.start()
         except (sounddevice.PortAudioError, ValueError) as error:
             reason = str(error).splitlines()[0]
@@ -200,19 +205,18 @@ class PortAudioSource:
         return 16_000
 
     def read(self) -> bytes | None:
-        wanted = round(self.form.rate_hz * BLOCK_S)
-        until = time.monotonic() + SILENT_S
         try:
-            while self._stream.active and self._stream.read_available < wanted:
-                if time.monotonic() > until:
-                    raise EnvironmentFailed(f"the microphone {self._name!r} is silent")
-                time.sleep(BLOCK_S / 4)
-            if not self._stream.active:
-                raise EnvironmentFailed(f"the microphone {self._name!r} is gone")
-            content, _ = self._stream.read(wanted)
-        except _sounddevice().PortAudioError as error:
-            raise EnvironmentFailed(f"the microphone {self._name!r} is gone: {error}") from error
-        return bytes(content)
+            content = self._blocks.get(timeout=self._patience_s)
+        except queue.Empty:
+            raise EnvironmentFailed(f"the microphone {self._name!r} is silent") from None
+        if content is None:
+            raise EnvironmentFailed(f"the microphone {self._name!r} is gone")
+        self._patience_s = SILENT_S
+        return content
+
+    def _take(self, content: Any, _frames: int, _time: Any, _status: Any) -> None:
+        """A block, in PortAudio's own thread."""
+        self._blocks.put(bytes(content))
 
     def close(self) -> None:
         self._stream.close(ignore_errors=True)

@@ -225,6 +225,9 @@ class WyomingServer:
                         answers = session.answer(frame)
                     for answer in answers:
                         client.sendall(answer.encoded())
+                worked = time.monotonic() - now  # what the models take is not the client's time
+                silent_since += worked
+                began = None if began is None else began + worked
             except EdgetoolError as error:
                 self._tell(error.message)
                 client.settimeout(SEND_S)

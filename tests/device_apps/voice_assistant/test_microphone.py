@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -294,3 +295,33 @@ def test_portaudio_without_a_device_says_so(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with pytest.raises(EnvironmentFailed, match="cannot be opened"):
         PortAudioSource("no such microphone")
+
+
+READ = """
+import sys, numpy as np
+from device_apps.voice_assistant.source import open_source
+source = open_source("default")
+print(source.form.rate_hz, flush=True)
+heard = b"".join(source.read() for _ in range(200))
+source.close()
+print(np.abs(np.frombuffer(heard, "<i2")).max() / 32768)
+"""
+
+
+def test_portaudio_hears_the_default_device(pulse: Pulse, tmp_path: Path) -> None:
+    """ALSA's default is PulseAudio here, as on a desktop."""
+    pytest.importorskip("sounddevice", exc_type=(ImportError, OSError))
+    if not list(Path("/usr/lib").glob("*/alsa-lib/libasound_module_pcm_pulse.so")):
+        pytest.skip("libasound2-plugins is not installed")
+    (tmp_path / ".asoundrc").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+    pulse.plug()
+    assert pulse.does("set-default-source", "mic.monitor") == 0
+    line = [sys.executable, "-c", READ]
+    reader = subprocess.Popen(line, env=pulse.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert reader.stdout is not None
+    rate = reader.stdout.readline()
+    pulse.play(tone(RATE_HZ, 2.0, amplitude=0.3)).wait()
+    said, wrong = reader.communicate(timeout=60)
+    assert rate.strip() in {"16000", "44100", "48000"}, wrong
+    assert reader.returncode == 0, wrong
+    assert float(said) == pytest.approx(0.3, abs=0.05)
