@@ -1,4 +1,4 @@
-"""The tables of figures in README.md, docs/figures.md and docs/peers.md, made from benchmarks/results/*.json.
+"""The tables of figures in README.md and docs, made from benchmarks/results/*.json.
 
 python -m benchmarks.pages           write them anew
 python -m benchmarks.pages --check   exit 1 where a page says something else than the results
@@ -19,10 +19,12 @@ ROOT = Path(__file__).parent.parent
 PAGES: dict[str, tuple[str, ...] | None] = {
     "README.md": ("main_job", "startup"),
     "docs/figures.md": None,
+    "docs/apps/door-lock.md": ("door_lock_faces", "door_lock_spoof"),
     "docs/peers.md": ("peers",),
 }
 _PEERS = re.compile(r"(<!-- peers (\w+) -->\n).*?(<!-- /peers -->)", re.DOTALL)
 _MACHINES = re.compile(r"(<!-- machines -->\n).*?(<!-- /machines -->)", re.DOTALL)
+_WEAK = re.compile(r"(<!-- weaknesses -->\n).*?(<!-- /weaknesses -->)", re.DOTALL)
 _BLOCK = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
 
@@ -47,6 +49,24 @@ def machines(results: Path = RESULTS) -> str:
     return "\n".join(rows) + "\n"
 
 
+def weaknesses(results: Path = RESULTS) -> str:
+    """Which rendered attacks the door lock's vetoes let pass more often than they may, worst first."""
+    apcer = [
+        (figure, name.removeprefix("apcer."))
+        for program, figure in read(results)
+        if program == "door_lock_spoof" and (name := figure.name).startswith("apcer.") and not figure.met
+    ]
+    if not (results / "door_lock_spoof.json").exists():
+        return "- not measured yet\n"
+    weak = sorted(apcer, key=lambda entry: -(entry[0].value or 0.0))
+    rows = [
+        f"- {name.replace('_', '-')}: {_number(figure.value)} % pass ({figure.ci95[0]:.3g} to {figure.ci95[1]:.3g})\n"
+        for figure, name in weak
+        if figure.value is not None and figure.ci95 is not None
+    ]
+    return "".join(rows) or "- none of the rendered ones\n"
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
@@ -57,6 +77,7 @@ def made(page: str, results: Path = RESULTS) -> str:
     figures = [(program, figure) for program, figure in read(results) if programs is None or program in programs]
     table = markdown(figures)
     text = _BLOCK.sub(lambda match: match[1] + table + match[2], (ROOT / page).read_text(encoding="utf-8"))
+    text = _WEAK.sub(lambda match: match[1] + weaknesses(results) + match[2], text)
     text = _MACHINES.sub(lambda match: match[1] + machines(results) + match[2], text)
     peers = [figure for program, figure in figures if program == "peers"]
     return _PEERS.sub(lambda match: f"{match[1]}\n{page_tables(match[2], peers)}\n{match[3]}", text)
