@@ -256,11 +256,16 @@ class SearchAxis:
 
 @dataclass(frozen=True)
 class Search:
-    """All trials of a search, in order, how long this run of it took, and what there was to choose from."""
+    """All trials of a search, in order, how long this run of it took, and what there was to choose from.
+
+    `latency_error` is that of the latency model where times are estimated: the median over networks that were left out
+    of its fit of |estimated / measured - 1|.
+    """
 
     trials: tuple[Trial, ...]
     seconds: float
     axes: tuple[SearchAxis, ...] = ()
+    latency_error: float | None = None
 
 
 @dataclass(frozen=True)

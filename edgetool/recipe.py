@@ -36,7 +36,7 @@ from edgetool.units import format_bytes, parse_bytes, parse_drop, parse_duration
 DEFAULT_MAX_DROP = {"points": 1.0, "relative": 0.01, "dB": 0.5}
 
 _KEYS = ("model", "task", "target", "seed", "limits", "passes", "search", "trust", "lock")
-_SEARCH_KEYS = ("trials", "time_budget")
+_SEARCH_KEYS = ("trials", "time_budget", "latency_model")
 _TASK_KEYS = ("data", "metric", "target_column", "pixels")
 _KINDS = {int: "a whole number", bool: "true or false", str: "a text", dict: "a table"}
 _LIMITS = {
@@ -59,10 +59,14 @@ class TaskSource:
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search ends: after `trials`, or before a trial that would begin later than `seconds`, where given."""
+    """When a search ends: after `trials`, or before a trial that would begin later than `seconds`, where given.
+
+    `latency_model` is a file of `edgetool latency fit`: times are estimated by it, for a target that is not at hand.
+    """
 
     trials: int = 24
     seconds: float | None = None
+    latency_model: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -153,13 +157,19 @@ def read_recipe(path: Path) -> Recipe:
         task=_task_source(data, path, seed),
         target=target(data["target"]) if "target" in data else this_machine(),
         sequences=None if sequences is None else _sequences(sequences, path, empty=locked is not None),
-        search=None if searched is None else budget(searched.get("trials"), searched.get("time_budget"), sequences),
+        search=None if searched is None else _budget(searched, sequences, path),
         limits=limits_from(limits),
         max_drop=parse_drop(str(limits["max_drop"])) if "max_drop" in limits else None,
         seed=seed,
         trust=_of_type(data, "trust", bool, False, path),
         lock=None if locked is None else read_lock(locked, path),
     )
+
+
+def _budget(searched: Mapping[str, Any], sequences: Any, path: Path) -> Budget:
+    found = budget(searched.get("trials"), searched.get("time_budget"), sequences)
+    file = _of_type(dict(searched), "latency_model", str, None, path)
+    return found if file is None else replace(found, latency_model=path.parent / file)
 
 
 def budget(trials: Any, time_budget: Any, sequences: Any) -> Budget:
@@ -256,6 +266,7 @@ def recipe_from_options(
     trust: bool,
     trials: int | None = None,
     time_budget: str | None = None,
+    latency_model: Path | None = None,
 ) -> Recipe:
     """The recipe that the command line means: options win over what a recipe file says.
 
@@ -277,7 +288,14 @@ def recipe_from_options(
     new_seed = recipe.seed if seed is None else seed
     search = recipe.search
     if trials is not None or time_budget is not None:
-        search = budget(trials, time_budget, recipe.sequences)
+        search = replace(
+            budget(trials, time_budget, recipe.sequences),
+            latency_model=None if search is None else search.latency_model,
+        )
+    if latency_model is not None:
+        if search is None:
+            raise BadRecipe("a latency model is for a search", "add --trials or --time-budget")
+        search = replace(search, latency_model=latency_model)
     task = replace(
         recipe.task,
         data=recipe.task.data if data is None else data,

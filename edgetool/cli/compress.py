@@ -56,6 +56,9 @@ def compress(
     identity: Annotated[Path | None, typer.Option(help="The private key to log in to --device with.")] = None,
     known_hosts: Annotated[Path | None, typer.Option(help="The host keys that --device is checked by.")] = None,
     wheels: Annotated[Path | None, typer.Option(help="A folder of wheels for --device to take from too.")] = None,
+    latency_model: Annotated[
+        Path | None, typer.Option(help="Estimate the trials' times by this file of `edgetool latency fit`.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the finished work in the output folder.")
     ] = False,
@@ -105,6 +108,7 @@ def compress(
         trust=trust,
         trials=trials,
         time_budget=time_budget,
+        latency_model=latency_model,
     )
     machines = Machines(workers, storage, store, cluster, parse_needs(per_trial))
     folder = out if out is not None else Path("out") / model.stem

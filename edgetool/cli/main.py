@@ -19,6 +19,7 @@ from edgetool.cli.deploy import deploy, devices, doctor, rollback
 from edgetool.cli.export import export
 from edgetool.cli.fleet import fleet
 from edgetool.cli.inspect import inspect
+from edgetool.cli.latency import latency
 from edgetool.cli.lists import delegates, passes, targets
 from edgetool.cli.models import convert, evaluate
 from edgetool.cli.report import report
@@ -47,6 +48,7 @@ app.command("voice-assistant", context_settings=FORWARD)(voice_assistant)
 for on_bundles in (bundle, sign, verify, export):
     app.command()(on_bundles)
 app.add_typer(keys, name="keys")
+app.add_typer(latency, name="latency")
 app.add_typer(channel, name="channel")
 app.add_typer(fleet, name="fleet")
 app.add_typer(models, name="models")

@@ -24,7 +24,9 @@ def size_front(report: Report, unit: str) -> str:
 
 def time_front(report: Report, unit: str) -> str:
     """The drop (up) against p50 on one thread (across, logarithmic); a sentence where nothing was timed."""
-    return _front(report, unit, lambda one: one.p50_ms, duration, "p50, one thread")
+    error = None if report.search is None else report.search.latency_error
+    axis = "p50, one thread" if error is None else f"estimated p50, one thread, median error {error:.0%}"
+    return _front(report, unit, lambda one: one.p50_ms, duration, axis)
 
 
 def _front(report: Report, unit: str, cost: Cost, words: Callable[[float], str], axis: str) -> str:

@@ -63,7 +63,7 @@ def search_section(report: Report) -> str:
         "<h3>What each pass bought</h3>",
         _bought_table(bought(search), unit),
         "<h3>All trials</h3>",
-        _trials(search.trials, unit),
+        _trials(search, unit),
     ]
     return "\n".join(parts)
 
@@ -112,13 +112,21 @@ def _range(values: Sequence[float], form: str) -> str:
     return middle if len(values) == 1 else f"{middle} [{min(values):{spec}}, {max(values):{spec}}]"
 
 
-def _trials(trials: Sequence[Trial], unit: str) -> str:
+def trial_time(one: Trial, error: float | None) -> str:
+    """`0.12 ms`, or `0.12 ms (estimated, median error 12 %)`."""
+    if one.p50_ms is None or one.latency in (None, "measured"):
+        return duration(one.p50_ms)
+    known = "" if error is None else f", median error {error:.0%}"
+    return f"{duration(one.p50_ms)} ({one.latency}{known})"
+
+
+def _trials(search: Search, unit: str) -> str:
     lines = []
-    for one in trials:
+    for one in search.trials:
         cells = {
             "Drop, at most": trial_drop(one, unit),
             "In the bundle": NOT_MEASURED if one.stored_bytes is None else format_bytes(one.stored_bytes),
-            "p50": duration(one.p50_ms) + (f" ({one.latency})" if one.latency not in (None, "measured") else ""),
+            "p50": trial_time(one, search.latency_error),
             "Training": "in full" if one.epochs >= 1 else f"{one.epochs:.0%} of its epochs",
             "Took": f"{one.seconds:.1f} s",
             "Verdict": one.failure or ("on the front" if one.on_front else "beaten"),

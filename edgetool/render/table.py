@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from edge.report import Report
 from edgetool.choose import deciding
-from edgetool.render.search_page import trial_drop
+from edgetool.render.search_page import trial_drop, trial_time
 from edgetool.render.words import (
     NOT_MEASURED,
     accuracy_words,
@@ -40,7 +40,7 @@ def _front(report: Report) -> "Table":
     for one in front[:MOST_OF_FRONT]:
         size = NOT_MEASURED if one.stored_bytes is None else format_bytes(one.stored_bytes)
         steps = " -> ".join(one.steps) or "as it came"
-        table.add_row(str(one.number), size, duration(one.p50_ms), trial_drop(one, unit), steps)
+        table.add_row(str(one.number), size, trial_time(one, report.search.latency_error), trial_drop(one, unit), steps)
     return table
 
 

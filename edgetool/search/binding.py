@@ -38,8 +38,9 @@ def _ratios(one: Trial, limits: Limits) -> dict[str, float]:
 
 
 def _words(one: Trial, limits: Limits) -> dict[str, str]:
+    which = "an estimated" if one.latency == "estimated" else "a"
     return {
         "max_drop": f"a drop of {one.drop or 0.0:.3g} on val, limit {limits.max_drop or 0.0:g}",
         "max_size": f"{format_bytes(one.size_bytes or 0)}, limit {format_bytes(limits.max_size_bytes or 0)}",
-        "max_p95": f"a p50 of {one.p50_ms or 0.0:.3g} ms, limit {limits.max_p95_ms or 0.0:g} ms",
+        "max_p95": f"{which} p50 of {one.p50_ms or 0.0:.3g} ms, limit {limits.max_p95_ms or 0.0:g} ms",
     }

@@ -1,6 +1,6 @@
 """What a latency model is fitted on: every operation of some LiteRT models timed alone, and the models whole.
 
-Times are the least of the medians of several rounds, so that other work on the machine counts for as little as it can.
+Times are the least of the calls of several rounds, so that other work on the machine counts for as little as it can.
 """
 
 import tempfile
@@ -20,8 +20,8 @@ from edgetool.bench.litert_ops import write_alone
 from edgetool.progress import At
 from edgetool.verify.race import LOCK, machine_to_itself
 
-SECONDS = 0.03  # of each stretch; an operation is timed in one stretch a round
-MIN_CALLS, LEAD_IN = 15, 5
+SECONDS = 0.015  # of each stretch; an operation is timed in one stretch a round
+MIN_CALLS, LEAD_IN = 10, 3
 WAIT_S = 1800.0
 
 
@@ -104,7 +104,9 @@ def _work(operation: Operation) -> Work:
     )
 
 
-def time_models(models: Sequence[tuple[str, str, Path]], rounds: int, progress: At) -> tuple[TimedModel, ...]:
+def time_models(
+    models: Sequence[tuple[str, str, Path]], rounds: int, progress: At, lock: Path = LOCK
+) -> tuple[TimedModel, ...]:
     """Each (name, family, .tflite) timed on this machine, one thread, while no race runs.
 
     Raises:
@@ -113,39 +115,35 @@ def time_models(models: Sequence[tuple[str, str, Path]], rounds: int, progress: 
 
     """
     found = []
-    for number, (name, family, path) in enumerate(models):
-        does = works(path)
-        least: list[float | None] = [None] * len(does)
-        whole: float | None = None
-        with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
-            alone = [Path(folder) / f"op{index}.tflite" for index in range(len(does))]
-            for index, scratch in enumerate(alone):
-                write_alone(path, index, scratch)
-            for turn in range(rounds):
-                at = (number + turn / rounds) / len(models)
-                with machine_to_itself(LOCK, WAIT_S, lambda what, _, at=at: progress(at, what)):  # type: ignore[misc]  # a default is no parameter of the call
-                    progress(at, f"{name}: round {turn + 1} of {rounds}")
-                    whole = _least(whole, _timed([path])[0])
-                    least = [_least(*pair) for pair in zip(least, _timed(alone), strict=True)]
-        if whole is None:
-            raise BadModel(f"LiteRT does not run {path.name}", "leave it out")
-        operations = tuple(TimedOp(work, us) for work, us in zip(does, least, strict=True))
-        found.append(TimedModel(name, family, sha256_of(path), whole, operations))
+    with RuntimeProcess() as process:
+        for number, (name, family, path) in enumerate(models):
+            does = works(path)
+            least: list[float | None] = [None] * (1 + len(does))
+            with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
+                files = [path, *(Path(folder) / f"op{index}.tflite" for index in range(len(does)))]
+                for index, scratch in enumerate(files[1:]):
+                    write_alone(path, index, scratch)
+                for turn in range(rounds):
+                    at = (number + turn / rounds) / len(models)
+                    with machine_to_itself(lock, WAIT_S, lambda what, _, at=at: progress(at, what)):  # type: ignore[misc]  # a default is no parameter of the call
+                        progress(at, f"{name}: round {turn + 1} of {rounds}")
+                        least = [_least(us, _timed(process, one)) for us, one in zip(least, files, strict=True)]
+            whole, *alone = least
+            if whole is None:
+                raise BadModel(f"LiteRT does not run {path.name}", "leave it out")
+            operations = tuple(TimedOp(work, us) for work, us in zip(does, alone, strict=True))
+            found.append(TimedModel(name, family, sha256_of(path), whole, operations))
     return tuple(found)
 
 
-def _timed(files: Sequence[Path]) -> list[float | None]:
-    """The median microseconds of each file, one after the other in one process; None where it does not run."""
-    times: list[float | None] = []
-    with RuntimeProcess() as process:
-        for path in files:
-            try:
-                process.load(path, "tflite", threads=1, limit_s=30.0)
-                seconds = process.time(seconds=SECONDS, min_calls=MIN_CALLS, lead_in=LEAD_IN, limit_s=120.0)
-                times.append(float(np.median(seconds)) * 1e6)
-            except EdgetoolError:
-                times.append(None)
-    return times
+def _timed(process: RuntimeProcess, path: Path) -> float | None:
+    """The least microseconds of a file; None where it does not run."""
+    try:
+        process.load(path, "tflite", threads=1, limit_s=30.0)
+        seconds = process.time(seconds=SECONDS, min_calls=MIN_CALLS, lead_in=LEAD_IN, limit_s=120.0)
+    except EdgetoolError:
+        return None
+    return float(np.min(seconds)) * 1e6
 
 
 def _least(one: float | None, other: float | None) -> float | None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from typing import Literal
 
 from edge.artifact import Artifact
 from edge.errors import CheckFailed
@@ -18,20 +19,31 @@ from edgetool.search.record import Record
 from edgetool.search.space import Choice, Space, shortened
 from edgetool.search.trial import Job, Tried
 
-# the time of a file, in ms; the second argument is told what it waits for
-Clock = Callable[[Artifact, Callable[[str], None]], float | None]
+
+@dataclass(frozen=True)
+class Clock:
+    """How trials are timed. `ms` gives the p50 of a file, None where it cannot; its second argument is told what it
+    waits for. What is measured is measured while no trial runs.
+    """
+
+    ms: Callable[[Artifact, Callable[[str], None]], float | None]
+    status: Literal["measured", "estimated"]
+
 
 PULSE_S = 2.0  # between two words of progress while trials run
 
 
 @dataclass(frozen=True)
 class Searched:
-    """The space, all trials in the order of their numbers, the sequences that go on, and how long it took."""
+    """The space, all trials in the order of their numbers, the sequences that go on, and how long it took; and the
+    error of the latency model, where times are estimated.
+    """
 
     space: Space
     trials: tuple[Tried, ...]
     sequences: tuple[Choice, ...]
     seconds: float
+    latency_error: float | None = None
 
 
 def search(
@@ -47,7 +59,7 @@ def search(
 ) -> Searched:
     """Run the trials that are not in `record` yet, and pick from all of them.
 
-    `template` is a job with all that trials share. With a `clock` every file is timed while no trial runs.
+    `template` is a job with all that trials share. With a `clock` every file is timed.
 
     Raises:
         CheckFailed: no trial could be made; the message has the first reason.
@@ -79,7 +91,7 @@ def search(
                 running[executor.submit(_job(template, space, wanted, number))] = number
         if not running:
             break
-        for future in _finished(running, together=clock is not None):
+        for future in _finished(running, together=clock is not None and clock.status == "measured"):
             one = future.result() if clock is None else _timed(future.result(), clock, said)
             record.add(one)
             found[running.pop(future)] = one
@@ -102,7 +114,7 @@ def _finished(running: dict[Future[Tried], int], *, together: bool) -> list[Futu
 
 def _done(budget: Budget, number: int, seconds: float) -> tuple[float, str]:
     """How much of the budget is gone, by trials or by time, and what is at work."""
-    fraction, what = number / budget.trials, f"trial {number} of {budget.trials}"
+    fraction, what = max(0, number - 1) / budget.trials, f"trial {number} of {budget.trials}"
     if budget.seconds is None or fraction > seconds / budget.seconds:
         return fraction, what
     return seconds / budget.seconds, f"trial {number}, {seconds / 60:.0f} of {budget.seconds / 60:.0f} min"
@@ -111,10 +123,10 @@ def _done(budget: Budget, number: int, seconds: float) -> tuple[float, str]:
 def _timed(one: Tried, clock: Clock, said: Callable[[str], None]) -> Tried:
     if one.artifact is None:
         return one
-    p50 = clock(one.artifact, said)
+    p50 = clock.ms(one.artifact, said)
     if p50 is None:
-        return dataclasses.replace(one, artifact=None, drop=None, failure="it could not be timed")
-    return dataclasses.replace(one, p50_ms=p50, latency="measured")
+        return dataclasses.replace(one, artifact=None, drop=None, failure=f"its time could not be {clock.status}")
+    return dataclasses.replace(one, p50_ms=p50, latency=clock.status)
 
 
 def _job(template: Job, space: Space, asked: Asked, number: int) -> Job:
