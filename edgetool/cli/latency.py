@@ -26,7 +26,9 @@ def fit(
     from edgetool.cli.progress import progress_display
     from edgetool.search import latency_model
     from edgetool.search.op_times import time_models
+    from edgetool.workspace import require_writable
 
+    require_writable(out)
     latency_model.enough({path.name.split(".")[0] for path in models})
     with progress_display() as progress:
         progress.begin(["time the operations", "fit"])

@@ -158,6 +158,7 @@ def errors(models: Sequence[TimedModel]) -> dict[str, float]:
 
 def write(model: LatencyModel, path: Path) -> None:
     """Keep a latency model as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, to_json(model).encode())
 
 
