@@ -7,10 +7,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := out/demo
 
-.PHONY: help demo test device-test lint types layers delegates figures clean
+.PHONY: help demo lock-demo test device-test lint types layers delegates figures clean
 
 help:
 	@echo "make demo     compress the reference model, verify it, open out/demo/report.html afterwards"
+	@echo "make lock-demo  the door lock on a rendered film: enrol, recognise, PIN, unlock, record; in out/lock-demo"
 	@echo "make test     install what the tests need and run them all"
 	@echo "make device-test  deploy to two emulated arm64 devices (root on Debian; says why where it cannot)"
 	@echo "make lint     ruff;  make types: mypy --strict;  make layers: import-linter"
@@ -39,6 +40,9 @@ demo: $(VENV)/host
 	@echo "Ten test images, as a device runs them (python -m edge run):"
 	@$(BIN)/python -m edgetool.data.export fashion_mnist --number 10 --out $(DEMO)/images
 	$(BIN)/python -m edge run $(DEMO)/fashion_mnist.edge $(DEMO)/images/*.pgm
+
+lock-demo: $(VENV)/dev
+	$(BIN)/python -m benchmarks.door_lock_demo --out out/lock-demo
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest tests/edge  # the device side first, in a process without TensorFlow

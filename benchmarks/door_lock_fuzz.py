@@ -334,7 +334,7 @@ def asked(port: int, content: bytes, timeout_s: float = ANSWER_S) -> bytes:
 
 
 KINDS: dict[str, Callable[[int, Path], Outcome]] = {"settings": settings, "mqtt": mqtt, "http": http, "frames": frames}
-SLICE = {"frames": 60, "settings": 400, "mqtt": 200, "http": 200}
+SLICE = {"frames": 40, "settings": 400, "mqtt": 150, "http": 150}
 
 
 def main() -> int:

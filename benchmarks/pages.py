@@ -19,7 +19,16 @@ ROOT = Path(__file__).parent.parent
 PAGES: dict[str, tuple[str, ...] | None] = {
     "README.md": ("main_job", "startup"),
     "docs/figures.md": None,
-    "docs/apps/door-lock.md": ("door_lock_faces", "door_lock_spoof"),
+    "docs/apps/door-lock.md": (
+        "door_lock_faces",
+        "door_lock_spoof",
+        "door_lock_pipeline",
+        "door_lock_rtsp",
+        "door_lock_soak",
+        "door_lock_kills",
+        "door_lock_fuzz",
+        "door_lock_circle",
+    ),
     "docs/peers.md": ("peers",),
 }
 _PEERS = re.compile(r"(<!-- peers (\w+) -->\n).*?(<!-- /peers -->)", re.DOTALL)
