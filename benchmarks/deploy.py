@@ -34,6 +34,7 @@ from edgetool.progress import Silent
 
 SIZES = (50_000, 500_000, 5_000_000)
 REPEATS = 7
+GOALS = {"emulated.deploy": "<= 30", "emulated.transfer_and_switch": "<= 5"}
 TRANSFER_AND_SWITCH = ("packages", "bundle", "trying it out", "placing", "switching")
 
 
@@ -107,8 +108,13 @@ def seconds_on_emulated() -> list[Figure]:
                 whole.append(sum(done.seconds.values()))
                 part.append(sum(done.seconds.get(name, 0.0) for name in TRANSFER_AND_SWITCH))
     return [
-        Figure("emulated.deploy", "<= 30", *_median(whole), bool(np.median(whole) <= 30)),
-        Figure("emulated.transfer_and_switch", "<= 5", *_median(part), bool(np.median(part) <= 5)),
+        Figure("emulated.deploy", GOALS["emulated.deploy"], *_median(whole), bool(np.median(whole) <= 30)),
+        Figure(
+            "emulated.transfer_and_switch",
+            GOALS["emulated.transfer_and_switch"],
+            *_median(part),
+            bool(np.median(part) <= 5),
+        ),
         Figure("emulated.load_average", "reported", os.getloadavg()[0], "", None, True),
     ]
 
@@ -120,12 +126,11 @@ def _median(values: list[float]) -> tuple[float, str, Interval]:
 
 
 def measured_before() -> list[Figure]:
-    """The figures of the emulated device that stand in the results already."""
+    """The figures of the emulated device that stand in the results already; not met where there are none."""
     path = RESULTS / "deploy.json"
-    if not path.exists():
-        return []
-    kept = json.loads(path.read_bytes())["figures"]
-    return [from_plain(Figure, one) for one in kept if one["name"].startswith("emulated.")]
+    kept = json.loads(path.read_bytes())["figures"] if path.exists() else []
+    found = [from_plain(Figure, one) for one in kept if one["name"].startswith("emulated.")]
+    return found or [Figure(name, goal, None, "s", None, met=False) for name, goal in GOALS.items()]
 
 
 if __name__ == "__main__":
