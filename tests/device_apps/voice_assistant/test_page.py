@@ -192,6 +192,7 @@ def test_what_a_browser_shows(page: Paged, tmp_path: Path) -> None:
         assert browser.until("document.getElementById('mode').textContent === 'MUTED'")
         browser.ask("Page.reload")
         assert browser.until("document.querySelectorAll('audio').length === 1")
+        assert browser.until("document.getElementById('reply').textContent === 'done'")
         (tmp_path / "page.png").write_bytes(browser.screenshot())
         assert (tmp_path / "page.png").stat().st_size > 10_000
     finally:
