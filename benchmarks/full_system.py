@@ -15,6 +15,7 @@ the step took then. No time measured here says anything about a real device.
 import argparse
 import asyncio
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -34,15 +35,15 @@ from edgetool.verify.score_interval import wilson
 FOLDER = Path("/var/tmp/edgetool-full-system")
 IMAGE = Path(__file__).with_name("full_system_image.sh")
 LOOK = Path(__file__).with_name("full_system_look.py")
-# The steps of an update as the deploy tells them, and how many of 20 cuts each gets; the rest go before the first
+# The steps of an update as the deploy tells them, the ones around the switch first, and their shares of 20 cuts
 STEPS = {
-    "bundle": 2,
-    "placing": 2,
-    "replaying the golden vectors": 4,
     "switching": 4,
     "checking its health": 5,
     "confirming": 2,
+    "replaying the golden vectors": 4,
+    "placing": 2,
     "confirmed": 1,
+    "bundle": 2,
 }
 SETTINGS = Settings(limit_s=900)
 
@@ -161,14 +162,19 @@ def timed(folder: Path, bundle: Path) -> dict[str, Any]:
 def schedule(cuts: int, seconds: dict[str, float]) -> list[tuple[str, float, float]]:
     """(step, fraction of it, seconds into it), each step's cuts evenly over what it took."""
     shares = {step: max(1, round(share * cuts / sum(STEPS.values()))) for step, share in STEPS.items()}
-    planned = [
-        (step, (number + 0.5) / share, (number + 0.5) / share * seconds.get(step, 0.5))
+    by_step = [
+        sorted(
+            (
+                (step, (number + 0.5) / share, (number + 0.5) / share * seconds.get(step, 0.5))
+                for number in range(share)
+            ),
+            key=lambda one: abs(one[1] - 0.5),
+        )
         for step, share in shares.items()
-        for number in range(share)
     ]
-    # The order in which a run that ends early has seen every step
-    order = sorted(planned, key=lambda one: (abs(one[1] - 0.5), list(STEPS).index(one[0])))
-    return order[:cuts]
+    # Steps take turns, so that a run that ends early has seen them all
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*by_step))
+    return [one for one in turns if one is not None][:cuts]
 
 
 def judge(state: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> str:
