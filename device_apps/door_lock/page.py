@@ -15,12 +15,12 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from device_apps.audit import read
 from device_apps.clock import Clock
 from device_apps.door_lock.commands import people_table, remove, set_pin, verify_audit
+from device_apps.door_lock.feedback import quarantine
 from device_apps.door_lock.live import BOUNDARY, Live
 from device_apps.door_lock.lockout import Lockout
 from device_apps.door_lock.policy import Policy
 from device_apps.door_lock.state import State
 from device_apps.door_lock.wizard import Wizard
-from device_apps.feedback import Quarantine
 from device_apps.metrics import CONTENT_TYPE, Metrics
 from device_apps.sealed_store import SealedStore
 from device_apps.web.login import Password, Sessions, basic_password
@@ -47,11 +47,6 @@ SAFE = {
 def page_password(state: State) -> Password:
     """The page's password."""
     return Password(SealedStore(state.folder / "page", state.key.key, "page"))
-
-
-def quarantine(state: State) -> Quarantine:
-    """The cases that wait to be labelled."""
-    return Quarantine(SealedStore(state.folder / "quarantine", state.key.key, "quarantine"))
 
 
 @dataclass

@@ -17,8 +17,9 @@ import pytest
 from device_apps.clock import SystemClock
 from device_apps.door_lock.app import EgressPressed, Reported
 from device_apps.door_lock.camera import Camera
+from device_apps.door_lock.feedback import quarantine
 from device_apps.door_lock.network import Network
-from device_apps.door_lock.page import page_password, quarantine
+from device_apps.door_lock.page import page_password
 from device_apps.door_lock.people import Person
 from device_apps.door_lock.policy import PageRules
 from device_apps.door_lock.state import open_state
