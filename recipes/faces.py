@@ -32,6 +32,15 @@ def orl() -> Path:
     return folder
 
 
+def missing() -> str | None:
+    """Why nothing can be judged here; None where the faces are there."""
+    try:
+        orl()
+    except BadData as error:
+        return error.message
+    return None
+
+
 def still(person: int, number: int) -> Picture:
     """One still, grey as BGR [h, w, 3], its longer side at least 320 pixels."""
     return bounded(decoded(orl() / f"s{person}" / f"{number}.pgm"), MIN_SIDE)

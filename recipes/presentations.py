@@ -26,7 +26,8 @@ def live(still: Picture, rng: np.random.Generator) -> Picture:
     height, width = face.shape[:2]
     rows, columns = (HEIGHT + 200 - height) // 2, (WIDTH + 200 - width) // 2
     around = cv2.copyMakeBorder(face, rows, rows, columns, columns, cv2.BORDER_REPLICATE)
-    wall = cv2.GaussianBlur(around, (0, 0), 14)  # the still's own background goes on
+    small = cv2.GaussianBlur(cv2.resize(around, (0, 0), fx=1 / 8, fy=1 / 8, interpolation=cv2.INTER_AREA), (0, 0), 1.8)
+    wall = cv2.resize(small, around.shape[1::-1], interpolation=cv2.INTER_CUBIC)  # the still's own background goes on
     rim = np.zeros(around.shape[:2], np.float32)
     rim[rows + 6 : rows + height - 6, columns + 6 : columns + width - 6] = 1
     rim = cv2.GaussianBlur(rim, (0, 0), 5)[:, :, None]
@@ -188,7 +189,7 @@ def _taken(picture: Floats, rng: np.random.Generator) -> Picture:
     """As the camera takes it: light from one side, brighter or darker, its own slight blur and noise."""
     slope = np.linspace(-1, 1, WIDTH, dtype=np.float32) * rng.uniform(-0.2, 0.2) + rng.uniform(0.8, 1.2)
     lit = cv2.GaussianBlur(picture * slope[None, :, None], (0, 0), 0.7)
-    return _bytes(lit + rng.normal(0, 2.0, picture.shape))
+    return _bytes(lit + np.float32(2) * rng.standard_normal(picture.shape, np.float32))
 
 
 def _bytes(values: npt.NDArray[np.floating[Any]]) -> Picture:
