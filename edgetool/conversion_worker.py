@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from functools import lru_cache
@@ -182,6 +183,7 @@ def _load(source: TaskSource, inputs: Any, outputs: Any) -> Task:
 def _serve(pipe: Connection, scratch: str, log: str) -> None:
     # The terminal sends Ctrl-C to the whole group; the parent decides what it means and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, args=(scratch,), daemon=True).start()
     # What converters leave in the temporary folder when they are killed goes with the worker.
     os.environ["TMPDIR"] = tempfile.tempdir = scratch
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -204,6 +206,15 @@ def _serve(pipe: Connection, scratch: str, log: str) -> None:
             if expected is not None:
                 answer = ("expected", expected)
         _answer(pipe, answer)
+
+
+def _end_with_the_parent(scratch: str) -> None:
+    """A parent that is killed closes nothing: without this, a training would go on for nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(1)
 
 
 def _answer(pipe: Connection, answer: tuple[str, Any]) -> None:

@@ -2,7 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +54,31 @@ def test_the_worker_stays_warm_reports_and_survives_everything() -> None:
         with pytest.raises(ProcessCrashed, match="killed by SIGSEGV during crash; it last printed: about to die"):
             worker.call(crash)
         assert worker.call(process_id) != first, "a crash gets a fresh process"
+
+
+def sleep(told: str, *, progress: Tell) -> None:
+    import tempfile
+
+    Path(told).write_text(f"{os.getpid()} {tempfile.gettempdir()}")
+    time.sleep(600)
+
+
+def test_the_worker_of_a_killed_program_ends_and_leaves_nothing(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    program = (
+        "import sys; from tests.edgetool.test_conversion_worker import *; ConversionWorker().call(sleep, sys.argv[1])"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(told)]) as parent:
+        try:
+            wait_until(lambda: told.is_file() and " " in told.read_text())
+        finally:
+            parent.kill()
+    process, scratch = told.read_text().split()
+    wait_until(lambda: not Path("/proc", process).exists() and not Path(scratch).exists())
+
+
+def wait_until(held: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not held():
+        assert time.monotonic() < end
+        time.sleep(0.05)
