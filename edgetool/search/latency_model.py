@@ -25,6 +25,7 @@ from edge.target import this_machine
 from edgetool.search.op_times import TimedModel, Work, works
 
 SCHEMA = "edgetool.latency/1"
+PULL = 0.3  # of a model that is made of one kind
 FEWEST = 5  # networks: fewer say nothing of another one
 FAMILIES = {
     "CONV_2D": "conv",
@@ -83,7 +84,7 @@ class Estimator:
         )
         self._rest.fit(_shapes(everything), left)
         parts = np.array([self._parts([op.work for op in one.operations]) for one in models])
-        self._factors = _relative(parts, np.array([one.us for one in models]))
+        self._factors = _factors(parts, np.array([one.us for one in models]))
 
     def us(self, does: Sequence[Work]) -> float:
         """The microseconds of a model with these operations."""
@@ -97,12 +98,15 @@ class Estimator:
         return np.array([_amounts(work) @ self._rates.get(_key(work), self._all) for work in does])
 
     def _parts(self, does: Sequence[Work]) -> Floats:
-        """1 for the call, and by kind what the operations take beside a call of their own: [1 + kinds]."""
-        parts = np.zeros(1 + len(KINDS))
+        """1 for the call, and by kind what the operations take beside a call of their own: [1 + 2 * kinds], first those
+        of float32.
+        """
+        parts = np.zeros(1 + 2 * len(KINDS))
         parts[0] = 1.0
         does = [work for work in does if work.kind not in FREE]
         for work, us in zip(does, self.alone_us(does) if does else (), strict=True):
-            parts[1 + KINDS.index(FAMILIES.get(work.kind, "other"))] += max(0.0, us - self._call_us)
+            family, is_float = _key(work)
+            parts[1 + KINDS.index(family) + (0 if is_float else len(KINDS))] += max(0.0, us - self._call_us)
         return parts
 
 
@@ -198,6 +202,23 @@ def _amounts(work: Work) -> Floats:
 
 def _rates(does: Sequence[Work], us: Floats) -> Floats:
     return _relative(np.array([_amounts(work) for work in does]), us)
+
+
+def _factors(parts: Floats, us: Floats) -> Floats:
+    """What the parts [n, 1 + 2 * kinds] of models count in their times [n]: near to one factor for float32 and one for
+    the rest, from which a kind is moved by the models that are made of it.
+    """
+    from scipy.optimize import nnls
+
+    half = len(KINDS)
+    summed = np.stack([parts[:, 0], parts[:, 1 : 1 + half].sum(axis=1), parts[:, 1 + half :].sum(axis=1)], axis=1)
+    call, *common = _relative(summed, us)
+    near = np.repeat(common, half)
+    pull = np.sqrt(PULL) * np.eye(2 * half)
+    factors, _ = nnls(
+        np.concatenate([(parts / us[:, None])[:, 1:], pull]), np.concatenate([1 - call / us, pull @ near])
+    )
+    return np.concatenate([[call], factors])
 
 
 def _relative(rows: Floats, values: Floats) -> Floats:
