@@ -134,7 +134,8 @@ Faults = Callable[[int, list[int]], Iterator[Outcome]]
 
 def _side_by_side(faults: Faults, wanted: int, done: set[int], workers: int) -> Iterator[Outcome]:
     """Every fault that is not done yet, each worker in a process and with a device of its own."""
-    left = [number for number in range(wanted) if number not in done]
+    # in a fixed random order, so that a run that is cut short has been everywhere
+    left = [number for number in random.Random(wanted).sample(range(wanted), wanted) if number not in done]
     context = multiprocessing.get_context("fork")
     queue: multiprocessing.Queue[Outcome | None] = context.Queue()
     shares = [share for share in (left[first::workers] for first in range(workers)) if share]

@@ -267,4 +267,9 @@ async def connect(address: Address, login: Login) -> AsyncIterator[Device]:
         reason = str(error) or type(error).__name__
         raise EnvironmentFailed(f"cannot reach {address}: {reason}", "is it on, and is sshd running there?") from error
     async with connection:
-        yield Device(connection, replace(address))
+        try:
+            yield Device(connection, replace(address))
+        except asyncssh.Error as error:
+            raise EnvironmentFailed(
+                f"{address}: the line was cut: {error}", "nothing unconfirmed stays there; try again"
+            ) from error
