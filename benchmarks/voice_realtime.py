@@ -11,6 +11,7 @@ time, and the action's event says when it was done. Commands are espeak-ng's beh
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -49,6 +50,9 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="and listen for so long")
     parser.add_argument("--only-soak", action="store_true", help="leave the rest as it was measured before")
+    parser.add_argument(
+        "--commands", type=int, default=COMMANDS, metavar="N", help="commands to be spoken (%(default)s)"
+    )
     parser.add_argument("--slice", action="store_true", help="some seconds, and no results are written")
     options = parser.parse_args()
     if not (SHARED / "speech").is_dir():
@@ -58,7 +62,7 @@ def main() -> int:
     if not options.only_soak:
         figures += factors(2 if options.slice else SEGMENTS, 5 if options.slice else SEGMENT_S)
         with tempfile.TemporaryDirectory() as folder:
-            figures += ends(Path(folder), 1 if options.slice else COMMANDS)
+            figures += ends(Path(folder), 1 if options.slice else options.commands)
     if options.soak:
         with tempfile.TemporaryDirectory() as folder:
             figures += soak(Path(folder), options.soak * 60)
@@ -154,13 +158,15 @@ class App:
 
     def play(self, samples: Samples) -> float:
         """Write 20 ms at a time, each when it is due; the wall time at which the last one was written."""
-        with self.pipe.open("wb", buffering=0) as pipe:
-            content, due = wav(samples)[44:], time.monotonic()
-            for at in range(0, len(content), 2 * BLOCK):
-                pipe.write(content[at : at + 2 * BLOCK])
-                due += BLOCK / RATE_HZ
-                time.sleep(max(0.0, due - time.monotonic()))
-            return time.time()
+        content, due, at = wav(samples)[44:], time.monotonic(), 0
+        while at < len(content):
+            with contextlib.suppress(BrokenPipeError), self.pipe.open("wb", buffering=0) as pipe:
+                while at < len(content):  # a machine that lets this wait for a second has the app open the pipe anew
+                    pipe.write(content[at : at + 2 * BLOCK])
+                    at += 2 * BLOCK
+                    due = max(due + BLOCK / RATE_HZ, time.monotonic() - 0.1)
+                    time.sleep(max(0.0, due - time.monotonic()))
+        return time.time()
 
     def rss_mb(self) -> float:
         """Resident memory now."""
@@ -183,10 +189,10 @@ def ends(folder: Path, count: int) -> Iterator[Figure]:
         spoken = trimmed(recording(letters[int(rng.integers(len(letters)))]))
         head = np.concatenate([quiet(rng, 2.5), words[number % len(words)], quiet(rng, 0.4), spoken])
         before = len(app.events)
-        with app.pipe.open("wb", buffering=0) as held:  # the pipe has a writer all the time
-            end = app.play(head)
-            app.play(quiet(rng, 1.2))
-            held.flush()
+        held = os.open(app.pipe, os.O_RDWR)  # the pipe has a writer all the time
+        end = app.play(head)
+        app.play(quiet(rng, 1.5))
+        os.close(held)
         found = [event for event in app.events[before:] if event["event"] == "intent"]
         rss.append(app.rss_mb())
         if found:
