@@ -5,7 +5,8 @@ python -m benchmarks.voice_fuzz --slice    400 cases, for CI
 
 Wyoming frames go to the parser and to a session with real models, wav headers to the source and its converter, MQTT
 payloads to the handler of messages. A crash is any exception but an expected error, a hang is a case of more than five
-seconds of CPU (nothing here waits for anybody; the wall's seconds are those of a shared machine), an action is the microphone closed by anything but the one payload that may, or a handler of an intent asked.
+seconds of CPU (nothing here waits for anybody; the wall's seconds are those of a shared machine), an action is the
+microphone closed by anything but the one payload that may, or a handler of an intent asked.
 """
 
 import argparse
