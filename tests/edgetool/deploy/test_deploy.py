@@ -14,6 +14,7 @@ import asyncssh
 import numpy as np
 import pytest
 
+from benchmarks.bad_link import BadLink
 from edge import releases, supervisor
 from edge.errors import BadInput, CheckFailed, EnvironmentFailed, ProcessCrashed
 from edge.service import ask
@@ -139,6 +140,26 @@ def test_a_host_that_says_nothing_any_more_leaves_nothing(tmp_path: Path) -> Non
     assert not base.exists()
     half.stdin.close()
     half.stdout.close()
+
+
+@pytest.mark.parametrize("after", [200, 4000, 9000, 18_000])
+def test_a_line_that_dies_early_is_the_lines_fault(device: SshDevice, tmp_path: Path, after: int) -> None:
+    """While the keys are exchanged, during the probe, before the lock, after it: an error of one line each time."""
+    bundle = fake_bundle(tmp_path / "one.edge")
+
+    async def through() -> None:
+        async with BadLink(device.port, "die", after) as link:
+            known = tmp_path / "known"
+            known.write_text(device.known_hosts.read_text().replace(str(device.port), str(link.port), 1))
+            address = replace(device.address, port=link.port)
+            await deploy(bundle, address, Login(device.key, known), SETTINGS, Silent())
+
+    with pytest.raises(EnvironmentFailed):
+        asyncio.run(through())
+    until = time.monotonic() + 60
+    while any(device.home.iterdir()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert list(device.home.rglob("*")) == []
 
 
 def test_two_deploys_at_once(device: SshDevice, tmp_path: Path) -> None:
