@@ -117,9 +117,9 @@ def _welch(one: Floats, other: Floats, level: float) -> Interval:
 
 
 def _around(centre: float, error: float, freedom: float, level: float) -> Interval:
-    from scipy import stats
+    from scipy.special import stdtrit
 
-    far = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    far = float(stdtrit(freedom, (1 + level) / 2)) * error
     return math.exp(centre - far), math.exp(centre + far)
 
 
