@@ -89,7 +89,7 @@ def thumbnail(face: Any, light: float = 1.0) -> Picture:
 def scenes(picture: Picture, stranger: Picture) -> Iterator[Picture]:
     """The film: nobody, she comes nearer and looks around, nobody, a stranger, nobody."""
     wall = np.full((480, 640, 3), 110, np.uint8)
-    yield from (wall for _ in range(FPS))
+    yield from (wall for _ in range(3 * FPS))
     for frame in range(8 * FPS):
         sway = np.sin(frame / FPS)
         yield portrait(picture, 1.2 + 0.03 * frame / FPS, 0.08 * sway, 2 * sway, 1.0)

@@ -99,7 +99,9 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
         threading.Thread(target=_keypad, args=(lock,), name="keypad", daemon=True).start()
     camera.start()
     watcher.start()
-    network.start(lock, camera)
+    # what a page needs takes a second to import: nobody at the door waits for that
+    starting = threading.Thread(target=network.start, args=(lock, camera), name="network", daemon=True)
+    starting.start()
     until = None if told.seconds is None else time.monotonic() + told.seconds
     tell("started", camera=shown(told.camera), key=state.key.origin)
 
@@ -115,6 +117,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
         if button is not None:
             button.close()
         only.release()
+        starting.join(timeout=2.0)
         network.hurry()
         for listener in told_to:
             listener.close()
