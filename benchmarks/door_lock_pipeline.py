@@ -52,7 +52,7 @@ from device_apps.door_lock.watcher import Watcher
 from device_apps.events import Event
 from edgetool.verify.speed_gate import p95_upper
 
-FRAMES, VISITS, STARTS = 300, 60, 20  # at least 59 bound a 95th percentile
+FRAMES, VISITS, STARTS = 300, 60, 10  # at least 59 visits bound a 95th percentile
 VISIT_FRAMES, AWAY_FRAMES = 12, 18  # the lock takes a person for gone after a second without a face
 PASSWORD = "correct horse"
 
@@ -210,7 +210,9 @@ def main() -> int:
         for stage, values in stages.items():
             print(f"{stage:<20} {statistics.median(values):6.2f} ms beside its model", flush=True)
         waits = decisions(locked(work / "second"))
-        print(f"{len(waits)} of {VISITS} visits decided, p50 {statistics.median(waits):.0f} ms", flush=True)
+        print(
+            f"{len(waits)} of {VISITS} visits decided: {', '.join(f'{ms:.0f}' for ms in sorted(waits))} ms", flush=True
+        )
         state = locked(work / "third")
         page_password(open_state(state)).set(PASSWORD)
         video = film(work / "start.avi", visit(ENROLLED, 15 * FPS, 2))
@@ -219,8 +221,8 @@ def main() -> int:
         headless, paged = memory(state, video, page=False), memory(state, video, page=True)
     p50, interval = median_interval(beside)
     read, read_interval = median_interval(decoding)
-    p95, start95 = float(np.percentile(waits, 95)), float(np.percentile(starts, 95))
-    start50, start_interval = median_interval(starts)
+    p95 = float(np.percentile(waits, 95)) if waits else float("inf")
+    start50, worst = statistics.median(starts), max(starts)
     upper = p95_upper(np.array(waits)) if len(waits) >= 59 else float("inf")
     figures = [
         Figure("pipeline.beside_models_p50", "<= 3", p50, "ms", interval, p50 <= 3),
@@ -233,8 +235,8 @@ def main() -> int:
         Figure("pipeline.visits_decided", f"== {VISITS}", len(waits), "visits", None, len(waits) == VISITS),
         Figure("pipeline.decision_p95", "<= 300", p95, "ms", None, p95 <= 300),
         Figure("pipeline.decision_p95_upper", "reported", upper, "ms", None, True),
-        Figure("pipeline.cold_start_p50", "reported", start50, "s", start_interval, True),
-        Figure("pipeline.cold_start_p95", "<= 2", start95, "s", None, start95 <= 2),
+        Figure("pipeline.cold_start_p50", "reported", start50, "s", None, True),
+        Figure(f"pipeline.cold_start_worst_of_{STARTS}", "<= 2", worst, "s", None, worst <= 2),
         Figure("pipeline.rss_headless", "<= 150", headless, "MB", None, headless <= 150),
         Figure("pipeline.rss_with_page", "<= 175", paged, "MB", None, paged <= 175),
     ]
