@@ -29,7 +29,7 @@ from benchmarks.figures import RESULTS, Figure, write
 from benchmarks.voice_parts import MOONSHINE, SHARED, recording, state_with
 from device_apps.voice_assistant.activity import EnergyActivity, TinyActivity, VoiceActivity
 from device_apps.voice_assistant.cases import wav
-from device_apps.voice_assistant.endpoint import EndpointRules
+from device_apps.voice_assistant.endpoint import EndpointRules, Heard, step
 from device_apps.voice_assistant.sound import RATE_HZ, Samples
 from device_apps.voice_assistant.wake import Detector, OperatingPoint
 from edge.engines import open_engine
@@ -49,7 +49,7 @@ def main() -> int:
     """Measure, write the figures; 1 where one is not met."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="and listen for so long")
-    parser.add_argument("--only-soak", action="store_true", help="leave the rest as it was measured before")
+    parser.add_argument("--parts", default="factors,lags,ends", help="what is measured anew (%(default)s)")
     parser.add_argument(
         "--commands", type=int, default=COMMANDS, metavar="N", help="commands to be spoken (%(default)s)"
     )
@@ -59,8 +59,12 @@ def main() -> int:
         print("SKIPPED: the shared data is not here")
         return 0
     figures: list[Figure] = []
-    if not options.only_soak:
+    parts = options.parts.split(",")
+    if "factors" in parts:
         figures += factors(2 if options.slice else SEGMENTS, 5 if options.slice else SEGMENT_S)
+    if "lags" in parts:
+        figures += lags(4 if options.slice else None)
+    if "ends" in parts:
         with tempfile.TemporaryDirectory() as folder:
             figures += ends(Path(folder), 1 if options.slice else options.commands)
     if options.soak:
@@ -209,6 +213,40 @@ def ends(folder: Path, count: int) -> Iterator[Figure]:
         "end.after_hangover_by_the_app_p50", "reported", float(np.median(told)) if told else None, "ms", None, met=True
     )
     yield Figure("memory.rss", f"<= {MAX_RSS_MB:g}", max(rss), "MB", None, max(rss) <= MAX_RSS_MB)
+
+
+def lags(count: int | None) -> Iterator[Figure]:
+    """How much later than the hang-over a command's end is seen, in seconds of sound: no machine's load is in it."""
+    engine = open_engine(MOONSHINE / "tinyvad_cnn_speech_mel_fp32.tflite", "tflite")
+    words = sorted((SHARED / "speech/alphanumeric").rglob("petewarden_nohash_0.wav"))[:count]
+    activities: dict[str, VoiceActivity] = {"tinyvad": TinyActivity(engine), "energy": EnergyActivity()}
+    for name, activity in activities.items():
+        found = [lag_ms(activity, trimmed(recording(path))) for path in words]
+        seen = [one for one in found if one is not None]
+        yield Figure(
+            f"end.lag.{name}_p50", "reported", float(np.median(seen)), "ms", quantile_interval(seen, 0.5), met=True
+        )
+        yield Figure(f"end.lag.{name}_p95", f"<= {MAX_END_MS:g}", float(np.quantile(seen, 0.95)), "ms",
+                     quantile_interval(seen, 0.95), float(np.quantile(seen, 0.95)) <= MAX_END_MS)  # fmt: skip
+        yield Figure(
+            f"end.ended_within_the_word.{name}", "reported", len(found) - len(seen), f"of {len(found)}", None, met=True
+        )
+
+
+def lag_ms(activity: VoiceActivity, spoken: Samples) -> float | None:
+    """From the hang-over's due end to the end that is seen; None where that comes before the word is over."""
+    rng, rules, heard = np.random.default_rng(11), EndpointRules(), Heard()
+    activity.reset()
+    activity.push(quiet(rng, 1.0))
+    sound = np.concatenate([quiet(rng, 0.4), spoken, quiet(rng, 2.0)])
+    due = round(0.4 * RATE_HZ) + len(spoken) + rules.hangover_ms * RATE_HZ // 1000
+    for at in range(0, len(sound), BLOCK):
+        for flag in activity.push(sound[at : at + BLOCK]).tolist():
+            heard, outcome = step(heard, flag, activity.hop / RATE_HZ, rules)
+            if outcome == "ended":
+                late = at + BLOCK - due
+                return late / RATE_HZ * 1000 if late > -RATE_HZ // 10 else None
+    return None
 
 
 def trimmed(samples: Samples) -> Samples:
