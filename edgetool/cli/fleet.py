@@ -207,6 +207,7 @@ def report(
     write_fleet(found, out)
     typer.echo(to_json(found).rstrip() if as_json else found.as_text())
     typer.echo(f"written: {out / 'fleet.html'}", err=True)
-    slower = [one for one in found.comparisons if one.verdict == "slower"]
-    if slower:
-        raise CheckFailed(f"{found.after} is a regression: {slower[0].as_text()}", f"see {out / 'fleet.html'}")
+    if found.regressions:
+        raise CheckFailed(
+            f"{found.after} is a regression: {found.regressions[0].as_text()}", f"see {out / 'fleet.html'}"
+        )

@@ -28,6 +28,11 @@ class FleetReport:
     benches: tuple[Bench, ...]
     schema: str = field(default="edgetool.fleet-report/1")
 
+    @property
+    def regressions(self) -> tuple[Comparison, ...]:
+        """The classes that a metric is worse on. That one class differs from another is none by itself."""
+        return tuple(one for one in self.comparisons if one.verdict == "slower" and one.against is None)
+
     def as_text(self) -> str:
         """The table of devices, the comparisons, the verdict in the last line."""
         lines = [self.status.as_text(), ""]
@@ -36,8 +41,7 @@ class FleetReport:
         lines.append(f"{self.after} against {self.before} (intervals hold together with 95 %):")
         lines += [f"  {one.as_text()}" for one in self.comparisons]
         lines += [f"  not compared: {device}: {reason}" for device, reason in self.void]
-        slower = [one for one in self.comparisons if one.verdict == "slower"]
-        classes = sorted({one.device_class for one in slower if one.against is None})
+        classes = sorted({one.device_class for one in self.regressions})
         if classes:
             return "\n".join([*lines, f"REGRESSION on {', '.join(classes)}"])
         open_ones = sum(one.verdict == "inconclusive" for one in self.comparisons)

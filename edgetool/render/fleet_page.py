@@ -35,7 +35,7 @@ def page(report: FleetReport) -> str:
     css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     devices = report.status.devices
     ill = [one for one in devices if one.problem is not None]
-    slower = [one for one in report.comparisons if one.verdict == "slower"]
+    slower = report.regressions
     lead = f"{len(devices) - len(ill)} of {len(devices)} devices are healthy"
     lead += f"; {report.after} is a regression: {slower[0].as_text()}" if slower else ""
     parts = [
@@ -188,16 +188,20 @@ def _forest(rows: list[Comparison]) -> str:
             body.append(_text(x(tick), height - 12, f"{tick:g}", "middle", "axis"))
     for number, one in enumerate(rows):
         y = 4 + _ROW * (number + 0.5)
-        kind = {"slower": "limit", "faster": "chosen"}.get(one.verdict, "")
-        body.append(_text(left - 10, y + 4, _label(one), "end", kind))
+        kind = "chosen" if one.verdict == "faster" else ""
+        paint = ' style="stroke:var(--bad);fill:var(--bad)"' if one.verdict == "slower" else ""
+        label = f'<text x="{left - 10:.1f}" y="{y + 4:.1f}" text-anchor="end" class="{kind}"'
+        label += ' style="fill:var(--bad);font-weight:700"' if paint else ""
+        body.append(f"{label}>{_e(_label(one))}</text>")
         body += [
             f'<line class="grid" x1="{x(r):.1f}" x2="{x(r):.1f}" y1="{y - 6:.1f}" y2="{y + 6:.1f}"/>'
             for _, r in one.ratios
         ]
         if one.interval is not None:
             first, last = one.interval
-            body.append(f'<line class="bar {kind}" x1="{x(first):.1f}" x2="{x(last):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        body.append(f'<circle class="{kind}" cx="{x(one.ratio):.1f}" cy="{y:.1f}" r="5"/>')
+            where = f'x1="{x(first):.1f}" x2="{x(last):.1f}" y1="{y:.1f}" y2="{y:.1f}"'
+            body.append(f'<line class="bar {kind}" {where}{paint}/>')
+        body.append(f'<circle class="{kind}" cx="{x(one.ratio):.1f}" cy="{y:.1f}" r="5"{paint}/>')
     return (
         f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="Ratios with intervals">{"".join(body)}</svg>'
     )

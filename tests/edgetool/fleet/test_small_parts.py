@@ -17,7 +17,7 @@ from edgetool.fleet.benches import Bench, benches, keep
 from edgetool.fleet.compare import compare, compare_logs
 from edgetool.fleet.deploy import Preview, Waves, go_on, prepare
 from edgetool.fleet.inventory import Fleet, read_fleet, state_folder
-from edgetool.fleet.report import make
+from edgetool.fleet.report import FleetReport, make
 from edgetool.fleet.rollout import DeviceState, Rollout, in_turn, read, resumed, save, wave_targets
 from edgetool.fleet.status import DeviceStatus, FleetStatus
 from edgetool.fleet.watcher import Silent
@@ -196,6 +196,18 @@ def test_a_fleet_that_did_not_change_is_accused_in_at_most_one_of_twenty() -> No
         found = compare_logs(logs)  # type: ignore[arg-type]
         accused += any(one.interval is not None and not one.interval[0] <= 1 <= one.interval[1] for one in found)
     assert accused <= 33  # 20 expected at most; 33 and more of 400 have a probability below 0.3 % there
+
+
+def test_one_class_that_became_faster_makes_no_regression_of_the_other(fleet: Fleet) -> None:
+    before = fleet_benches({"pi4": 1.0, "pi5": 1.0}, "aaaa", 6, 1)
+    after = fleet_benches({"pi4": 1.0, "pi5": 0.8}, "bbbb", 6, 2)
+    found = compare(before, after)
+    pair = next(one for one in found if one.metric == "p50_ms" and one.against == "pi5")
+    assert (pair.device_class, pair.verdict) == ("pi4", "slower")
+    status = FleetStatus("shops", "2026-01-01", ())
+    report = FleetReport("shops", "2026-01-01", status, None, "aaaa", "bbbb", found, (), ())
+    assert report.regressions == ()
+    assert "no regression was found" in report.as_text()
 
 
 def test_void_and_lonely_benchmarks_prove_nothing() -> None:
