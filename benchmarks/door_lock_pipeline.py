@@ -5,7 +5,7 @@ python -m benchmarks.door_lock_pipeline      about eight minutes
 At 640 x 480 and one thread, on real models and an enrolled person of the ORL faces:
 
 - **beside the models**: all that a frame costs from its picture to its event, less the time inside the models' run
-  calls; decoding stands apart.
+  calls, by the clock and by the processor's time, which other processes do not stretch; decoding stands apart.
 - **decision**: a camera of 15 frames a second, the camera's thread, the models' thread and the lock's own; from the
   moment when the first frame with a face was read to the event of the decision, which takes three frames.
 - **cold start**: from before the process is started to its line of the first decision, on a film of a face.
@@ -21,11 +21,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.door_lock_rig import (
     ENROLLED,
@@ -43,48 +46,80 @@ from benchmarks.figures import Figure, write
 from device_apps.clock import SystemClock
 from device_apps.door_lock.camera import Camera
 from device_apps.door_lock.detect import Picture
+from device_apps.door_lock.match import Gallery, read_calibration
+from device_apps.door_lock.models import TimedEngine, open_models
 from device_apps.door_lock.page import page_password
 from device_apps.door_lock.policy import read_policy
 from device_apps.door_lock.recogniser import Recogniser
 from device_apps.door_lock.source import open_source
 from device_apps.door_lock.state import open_state
+from device_apps.door_lock.vision import Vision
 from device_apps.door_lock.watcher import Watcher
 from device_apps.events import Event
+from edge.engines import Feeds
 from edgetool.verify.speed_gate import p95_upper
 
-FRAMES, VISITS, STARTS = 300, 60, 10  # at least 59 visits bound a 95th percentile
+FRAMES, VISITS, STARTS = 300, 60, 5  # at least 59 visits bound a 95th percentile
 VISIT_FRAMES, AWAY_FRAMES = 12, 18  # the lock takes a person for gone after a second without a face
 PASSWORD = "correct horse"
 
 
-def beside_models(state_folder: Path, work: Path) -> tuple[list[float], list[float], dict[str, list[float]]]:
-    """The milliseconds of each frame beside its models' run calls, of its decoding, and of each stage so."""
-    state, clock = open_state(state_folder), SystemClock()
+class CpuTimed(TimedEngine):
+    """An engine that adds up the processor's time inside its run calls too."""
+
+    cpu_ms = 0.0
+
+    def run(self, feeds: Feeds) -> dict[str, npt.NDArray[Any]]:
+        """As `TimedEngine.run`."""
+        before = time.thread_time()
+        try:
+            return super().run(feeds)
+        finally:
+            self.cpu_ms += (time.thread_time() - before) * 1e3
+
+
+@dataclass
+class Frames:
+    """Milliseconds of each frame: beside its models' run calls by the clock and by the processor, of its decoding, and
+    of each stage beside its model.
+    """
+
+    beside: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    decoding: list[float] = field(default_factory=list)
+    stages: dict[str, list[float]] = field(default_factory=dict)
+
+
+def beside_models(state_folder: Path, work: Path) -> Frames:
+    """What frames cost, one after the other, in one thread."""
+    state, clock, found = open_state(state_folder), SystemClock(), Frames()
     policy = read_policy(state.policy)
-    look = Recogniser(state, policy, state.folder / "models", lambda _: None)
+    opened = open_models(policy.models, state.folder / "models")
+    engines = {part: CpuTimed(engine) for part, engine in opened.items()}
+    people, _ = state.people().load(policy.models.embedder.sha256)
+    threshold = read_calibration(state.calibration, policy.models.embedder.sha256).threshold
+    look = Vision(engines, policy, Gallery(people, threshold, policy.matching.margin))
     lock = door_lock(state, policy, clock, [], {})
     source = open_source(str(film(work / "faces.avi", visit(ENROLLED, FRAMES, 1))), FPS)
-    beside, decoding = [], []
-    stages: dict[str, list[float]] = {}
     for _ in range(FRAMES):
         started = time.perf_counter()
         picture = source.read()
-        decoded = time.perf_counter()
+        decoded, cpu = time.perf_counter(), time.thread_time()
+        before = sum(engine.cpu_ms for engine in engines.values())
         assert picture is not None
         finding = look(picture, clock.monotonic())
         looked = time.perf_counter()
         lock.submit(finding)
         lock.tick()
-        done = time.perf_counter()
+        done, spent = time.perf_counter(), (time.thread_time() - cpu) * 1e3
         models = {name: ms for name, ms in finding.stages_ms.items() if name.endswith(".model")}
-        decoding.append((decoded - started) * 1e3)
-        beside.append((done - decoded) * 1e3 - sum(models.values()))
-        own = {
-            name: ms - models.get(f"{name}.model", 0.0) for name, ms in finding.stages_ms.items() if name not in models
-        }
+        found.decoding.append((decoded - started) * 1e3)
+        found.beside.append((done - decoded) * 1e3 - sum(models.values()))
+        found.cpu.append(spent - sum(engine.cpu_ms for engine in engines.values()) + before)
+        own = {name: ms for name, ms in finding.stages_ms.items() if name not in models}
         for name, ms in (own | {"lock": (done - looked) * 1e3}).items():
-            stages.setdefault(name, []).append(ms)
-    return beside[FPS:], decoding[FPS:], stages
+            found.stages.setdefault(name, []).append(ms - models.get(f"{name}.model", 0.0))
+    return found
 
 
 class Doorway:
@@ -206,8 +241,9 @@ def main() -> int:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(prefix="door-lock-pipeline-") as name:
         work = Path(name)
-        beside, decoding, stages = beside_models(locked(work / "first"), work)
-        for stage, values in stages.items():
+        frames = beside_models(locked(work / "first"), work)
+        print(f"processor beside the models {statistics.median(frames.cpu):.2f} ms", flush=True)
+        for stage, values in frames.stages.items():
             print(f"{stage:<20} {statistics.median(values):6.2f} ms beside its model", flush=True)
         waits = decisions(locked(work / "second"))
         print(
@@ -219,22 +255,25 @@ def main() -> int:
         starts = [started(state, video) for _ in range(STARTS)]
         print(f"cold start p50 {statistics.median(starts):.2f} s", flush=True)
         headless, paged = memory(state, video, page=False), memory(state, video, page=True)
-    p50, interval = median_interval(beside)
-    read, read_interval = median_interval(decoding)
-    p95 = float(np.percentile(waits, 95)) if waits else float("inf")
+    p50, interval = median_interval(frames.beside)
+    cpu, cpu_interval = median_interval(frames.cpu)
+    read, read_interval = median_interval(frames.decoding)
+    # who was not decided on waited longer than any: then the percentile is not known
+    p95 = float(np.percentile(waits, 95)) if len(waits) == VISITS else None
     start50, worst = statistics.median(starts), max(starts)
-    upper = p95_upper(np.array(waits)) if len(waits) >= 59 else float("inf")
+    upper = p95_upper(np.array(waits)) if len(waits) >= 59 else None
     figures = [
         Figure("pipeline.beside_models_p50", "<= 3", p50, "ms", interval, p50 <= 3),
-        Figure("pipeline.beside_models_p95", "reported", float(np.percentile(beside, 95)), "ms", None, True),
+        Figure("pipeline.beside_models_cpu_p50", "<= 3", cpu, "ms", cpu_interval, cpu <= 3),
+        Figure("pipeline.beside_models_p95", "reported", float(np.percentile(frames.beside, 95)), "ms", None, True),
         Figure("pipeline.decoding_p50", "reported", read, "ms", read_interval, True),
         *(
             Figure(f"pipeline.{stage.replace(' ', '_')}_p50", "reported", *_ms(values), met=True)
-            for stage, values in stages.items()
+            for stage, values in frames.stages.items()
         ),
         Figure("pipeline.visits_decided", f"== {VISITS}", len(waits), "visits", None, len(waits) == VISITS),
-        Figure("pipeline.decision_p95", "<= 300", p95, "ms", None, p95 <= 300),
-        Figure("pipeline.decision_p95_upper", "reported", upper, "ms", None, True),
+        Figure("pipeline.decision_p95", "<= 300", p95, "ms", None, p95 is not None and p95 <= 300),
+        Figure("pipeline.decision_p95_upper", "<= 300", upper, "ms", None, upper is not None and upper <= 300),
         Figure("pipeline.cold_start_p50", "reported", start50, "s", None, True),
         Figure(f"pipeline.cold_start_worst_of_{STARTS}", "<= 2", worst, "s", None, worst <= 2),
         Figure("pipeline.rss_headless", "<= 150", headless, "MB", None, headless <= 150),
@@ -242,9 +281,8 @@ def main() -> int:
     ]
     write("door_lock_pipeline", "python -m benchmarks.door_lock_pipeline", figures)
     for figure in figures:
-        print(
-            f"{figure.name:<36} {figure.value:8.2f} {figure.unit:<3} {figure.goal:<9} {'' if figure.met else 'NOT MET'}"
-        )
+        value = "not measured" if figure.value is None else f"{figure.value:8.2f}"
+        print(f"{figure.name:<36} {value} {figure.unit:<6} {figure.goal} {'' if figure.met else 'NOT MET'}")
     return 0 if all(figure.met for figure in figures) else 1
 
 
