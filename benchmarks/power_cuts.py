@@ -1,7 +1,7 @@
 """Whether a device is ever broken: by power that goes, by a disk that fills, by a line that fails, at each step.
 
     python -m benchmarks.power_cuts --workers 2      200 cuts, and the rest; kept in out/power_cuts, so it can go on
-    python -m benchmarks.power_cuts --emulated 10    cuts of the emulated arm64 Pi 5 too (.ci/devices up, before)
+    python -m benchmarks.power_cuts --kept           the figures of a run that was cut short
     python -m benchmarks.power_cuts --slice          a few of each, for CI; writes nothing
 
 The device is namespaces of this machine with a real sshd (benchmarks/namespace_device.py): its processor is this
@@ -97,7 +97,6 @@ def main() -> int:
     parser.add_argument("--slice", action="store_true", help="a few of each, for CI; writes nothing")
     parser.add_argument("--kept", action="store_true", help="break nothing more: the figures of what is kept")
     parser.add_argument("--workers", type=int, default=1, help="devices that are broken side by side")
-    parser.add_argument("--emulated", type=int, default=0, metavar="N", help="cuts of the emulated Pi 5")
     options = parser.parse_args()
     reason = None if options.kept else why_not()
     if reason is not None:
@@ -118,12 +117,7 @@ def main() -> int:
             print(f"{kind:<14}{len(done):>4}  {outcome.at:<44} {outcome.release or outcome.failed}", flush=True)
             if not options.slice:
                 _keep(kept)
-    if options.emulated:
-        kept["emulated cut"] = []
-        for outcome in cut_emulated(options.emulated):
-            kept["emulated cut"].append(outcome)
-            print(outcome, flush=True)
-    figures = [figure for kind, done in kept.items() for figure in summed_up(kind, done, cuts)]
+    figures = [figure for kind, wanted, _ in work for figure in summed_up(kind, kept.get(kind, []), wanted)]
     print(table([("power_cuts", figure) for figure in figures]))
     if not options.slice:
         write("power_cuts", shlex.join(["python", "-m", "benchmarks.power_cuts", *sys.argv[1:]]), figures)
@@ -252,38 +246,23 @@ async def _through(updates: Updates, bundle: Path, fault: Fault, after: int) -> 
         return link.carried
 
 
-def cut_emulated(wanted: int) -> Iterator[Outcome]:
-    """The same on the emulated arm64 device, at times spread over an update; LiteRT runs there."""
-    from tests.devices.conftest import Emulated
-    from tests.devices.emulated_updates import EmulatedUpdates
-
-    with tempfile.TemporaryDirectory() as folder:
-        updates = EmulatedUpdates(Emulated("pi5"), Path(folder))
-        whole = updates.alternate()
-        for number in range(wanted):
-            moment = whole * (number + 0.5) / wanted
-            worker = _in_background(updates.update)
-            worker.join(moment)
-            updates.device.rig("cut")
-            worker.join()
-            updates.device.rig("start")
-            try:
-                yield Outcome(number, f"at {moment:.1f} of {whole:.1f} s", updates.require_whole())
-            except CheckFailed as error:
-                yield Outcome(number, f"at {moment:.1f} of {whole:.1f} s", None, str(error))
-
-
-def summed_up(kind: str, done: list[Outcome], cuts: int) -> list[Figure]:
-    """How many came (`cuts` are wanted), how many ended old and new, and the share of neither, with its interval."""
+def summed_up(kind: str, done: list[Outcome], wanted: int) -> list[Figure]:
+    """How many came (of `wanted`), how many ended old and new, and the share of neither, with its interval."""
     name = kind.replace(": ", "_").replace(" ", "_")
     count = {which: sum(one.release == which for one in done) for which in ("old", "new", None)}
     broken, n = count[None], len(done)
-    goal = {"cut": cuts}.get(kind)
     return [
-        Figure(f"{name}.faults", f">= {goal}" if goal else "reported", n, "", None, goal is None or n >= goal),
+        Figure(f"{name}.faults", f">= {wanted}", n, "", None, n >= wanted),
         Figure(f"{name}.ended_old", "reported", count["old"], "", None, True),
         Figure(f"{name}.ended_new", "reported", count["new"], "", None, True),
-        Figure(f"{name}.broken_share", "<= 0", broken / n, "", _exact(broken, n), broken == 0),
+        Figure(
+            f"{name}.broken_share",
+            "<= 0",
+            broken / n if n else None,
+            "",
+            _exact(broken, n) if n else None,
+            n > 0 and broken == 0,
+        ),
     ]
 
 
