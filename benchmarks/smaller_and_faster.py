@@ -32,7 +32,7 @@ from edge.report import Drop, Skipped
 OUT = channel_pruning.REPOSITORY / "out" / "smaller_and_faster"
 SMALLER = 10.0
 FASTER = {"dscnn": 2.5, "resnet8": 5.0}
-LEVELS = 31  # of each kernel on either side of zero; chosen by --validation
+LEVELS = {"dscnn": 31, "resnet8": 127}  # of each kernel on either side of zero; the most that --validation leaves 10 x
 TRIED = (127, 63, 31, 23, 15)
 CALIBRATED_ON = 256
 
@@ -88,7 +88,7 @@ def float32_of(model: Any) -> bytes:
     return compact(to_litert(model, "float32", None))
 
 
-def measure(original: Floats, fits: Sequence[Fitted], data: Data, folder: Path) -> list[Made]:
+def measure(original: Floats, fits: Sequence[Fitted], data: Data, levels: int, folder: Path) -> list[Made]:
     """The int8 file of every seed, and its answers against those of the original [n, 10] and of the seed's control."""
     from edge.packing import pack, unpack
     from edgetool.metrics import metric
@@ -97,7 +97,7 @@ def measure(original: Floats, fits: Sequence[Fitted], data: Data, folder: Path) 
     accuracy, labels, made = metric("accuracy"), data.test_labels, []
     for seed, found in enumerate(fits):
         path = folder / f"seed{seed}.tflite"
-        path.write_bytes(int8_of(found.models["pruned"], data, LEVELS))
+        path.write_bytes(int8_of(found.models["pruned"], data, levels))
         packed = pack(path.read_bytes(), "tflite")
         answers = outputs(unpack(packed, path.stat().st_size), data.test)
         made.append(
@@ -204,7 +204,7 @@ def main() -> int:
         (folder / name).mkdir(parents=True, exist_ok=True)
         baseline = folder / name / "original.tflite"
         baseline.write_bytes(float32_of(original))
-        made = measure(outputs(baseline.read_bytes(), data.test), fits, data, folder / name)
+        made = measure(outputs(baseline.read_bytes(), data.test), fits, data, LEVELS[name], folder / name)
         found = figures_of(name, baseline, made, fits, 8)
         print(table([("smaller_and_faster", figure) for figure in found]), flush=True)
         figures += found
