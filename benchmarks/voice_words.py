@@ -3,8 +3,8 @@
 python -m benchmarks.voice_words            half a minute of CPU; needs the shared data
 python -m benchmarks.voice_words --slice    a few recordings, for CI
 
-Recordings of single words: Speech Commands' (a clip each) and the digits of alphanumeric (three people each), which these
-recognisers were not trained by this project on. A clip's own word is its reference, so the error rate counts wrong and
+Recordings of single words: Speech Commands' (a clip each) and the digits of alphanumeric (three people each). This
+project trained none of these recognisers. A clip's own word is its reference, so the error rate counts wrong and
 missing words and every word too many. PocketSphinx hears every third recording freely, as it would a sentence, and all
 with a grammar of the words that there are; SpellingCNN hears the digits. Intervals: bootstrap over recordings.
 """
