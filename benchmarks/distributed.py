@@ -1,9 +1,11 @@
 """Fifty steps on two hosts (two processes on the loopback) against the same fifty in one process.
 
-    python -m benchmarks.distributed            the reference CNN on Fashion-MNIST, SGD
+    python -m benchmarks.distributed            a table model and the reference CNN, SGD
     python -m benchmarks.distributed --slice    three steps, for CI; writes nothing
 
-Both hosts run what this program starts with TF_CONFIG set; the fit is that of every training-time pass.
+Both hosts run what this program starts with TF_CONFIG set; the fit is that of every training-time pass, from the
+trained weights, as passes start, and from random ones. What rounding alone does is the control: one process again, with
+the rows of every batch in reverse, which is the same sum in another order.
 """
 
 import argparse
@@ -25,7 +27,7 @@ import numpy.typing as npt
 from benchmarks.figures import Figure, table, write
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-MODEL = REPOSITORY / "recipes/models/fashion_mnist.keras"
+MODELS = ("breast_cancer", "fashion_mnist")
 BATCH, STEPS, RATE = 32, 50, 0.02
 CLOSE = 1e-4
 HOSTS = 2
@@ -61,16 +63,23 @@ def compared(steps: int, folder: Path) -> list[Figure]:
         places = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
     paths = [folder / f"host{index}.npz" for index in range(HOSTS)]
     require_ended([started(path, steps, (places, index)) for index, path in enumerate(paths)])
-    one, *hosts = [read(folder / "alone.npz"), *map(read, paths)]
-    far, moved = distance(one["weights"], hosts[0]["weights"]), distance(one["weights"], one["before"])
-    apart = distance(hosts[0]["weights"], hosts[1]["weights"])
-    losses = distance(one["losses"], hosts[0]["losses"])
-    return [
-        Figure(f"hosts{HOSTS}.weights_apart_after_{steps}_steps", f"<= {CLOSE:g}", far, "", None, far <= CLOSE),
-        Figure(f"hosts{HOSTS}.losses_apart", f"<= {CLOSE:g}", losses, "", None, losses <= CLOSE),
-        Figure(f"hosts{HOSTS}.hosts_apart", "<= 0", apart, "", None, apart <= 0),
-        Figure("alone.weights_moved", "reported", moved, "", None, met=True),
-    ]
+    one, first, second = [read(folder / "alone.npz"), *map(read, paths)]
+    figures = []
+    for fit_of in sorted({name.rpartition(".")[0] for name in first}):
+        weights, losses = f"{fit_of}.weights", f"{fit_of}.losses"
+        far = distance(one[weights], first[weights])
+        lost = distance(one[losses], first[losses])
+        apart = distance(first[weights], second[weights])
+        rounding = distance(one[weights], one[f"{fit_of}.control"])
+        moved = distance(one[weights], one[f"{fit_of}.before"])
+        figures += [
+            Figure(f"{fit_of}.weights_apart_after_{steps}_steps", f"<= {CLOSE:g}", far, "", None, far <= CLOSE),
+            Figure(f"{fit_of}.losses_apart", f"<= {CLOSE:g}", lost, "", None, lost <= CLOSE),
+            Figure(f"{fit_of}.hosts_apart", "<= 0", apart, "", None, apart <= 0),
+            Figure(f"{fit_of}.rounding_alone", "reported", rounding, "", None, met=True),
+            Figure(f"{fit_of}.weights_moved", "reported", moved, "", None, met=True),
+        ]
+    return figures
 
 
 def started(out: Path, steps: int, host: tuple[list[str], int] | None) -> "subprocess.Popen[bytes]":
@@ -98,9 +107,8 @@ def require_ended(processes: list["subprocess.Popen[bytes]"]) -> None:
 
 
 def fit(out: Path, steps: int) -> None:
-    """The fit itself, on all hosts where TF_CONFIG lists some."""
+    """The fits themselves, on all hosts where TF_CONFIG lists some; alone each a second time with reversed batches."""
     from compress.distributed import Hosts
-    from compress.training import FineTune, fine_tune
 
     devices = Hosts() if "TF_CONFIG" in os.environ else None
     import keras
@@ -108,22 +116,41 @@ def fit(out: Path, steps: int) -> None:
     from convert.load import describe
     from edgetool.data.load import load_task
 
-    artifact = describe(MODEL)
-    task = load_task("fashion_mnist", inputs=artifact.inputs, outputs=artifact.outputs)
-    model = keras.saving.load_model(MODEL, compile=False)
-    keras.utils.set_random_seed(7)
-    fresh = keras.models.clone_model(model)  # from random weights: what is trained already hardly moves
-    before = flat(fresh)
-    losses: list[float] = []
+    kept: dict[str, npt.NDArray[Any]] = {}
+    for name in MODELS:
+        path = REPOSITORY / f"recipes/models/{name}.keras"
+        artifact = describe(path)
+        train = load_task(name, inputs=artifact.inputs, outputs=artifact.outputs).train
+        trained = keras.saving.load_model(path, compile=False)
+        keras.utils.set_random_seed(7)
+        random = keras.models.clone_model(trained)
+        for start, model in (("trained", trained), ("random", random)):
+            before = model.get_weights()
+            losses = fitted(model, train, steps, devices, reverse=False)
+            weights = flat(model)
+            kept |= {f"{name}.{start}.weights": weights, f"{name}.{start}.losses": losses}
+            if devices is None:
+                model.set_weights(before)
+                kept[f"{name}.{start}.before"] = flat(model)
+                fitted(model, train, steps, None, reverse=True)
+                kept[f"{name}.{start}.control"] = flat(model)
+    np.savez(out, **kept)
 
-    def train(epoch: int) -> Iterator[Any]:
-        order = np.random.default_rng((0, epoch)).permutation(task.train.n)
-        for start in range(0, steps * BATCH, BATCH):
-            yield task.train.take(order[start : start + BATCH])
+
+def fitted(model: Any, examples: Any, steps: int, devices: Any, *, reverse: bool) -> npt.NDArray[np.float64]:
+    """The losses of the steps; the same batches every time."""
+    from compress.training import FineTune, fine_tune
+
+    losses: list[float] = []
+    drawn = np.random.default_rng(0).integers(0, examples.n, (steps, BATCH))
+
+    def batches(_: int) -> Iterator[Any]:
+        for rows in drawn:
+            yield examples.take(rows[::-1] if reverse else rows)
 
     settings = FineTune(epochs=1, learning_rate=RATE, batch_size=BATCH, optimizer="sgd")
-    fine_tune(fresh, train, steps, "crossentropy", [], settings, lambda *at: losses.append(at[2]), devices=devices)
-    np.savez(out, weights=flat(fresh), before=before, losses=np.array(losses))
+    fine_tune(model, batches, steps, "crossentropy", [], settings, lambda *at: losses.append(at[2]), devices=devices)
+    return np.array(losses)
 
 
 def flat(model: Any) -> npt.NDArray[np.float32]:

@@ -167,7 +167,11 @@ def timed_search(
     record = Record(str(folder / "journal"), "study", space, 2, lambda _: None)
     began = time.monotonic()
     found = search(space, job, "study", Budget(trials), Limits(max_drop=max_drop), executor, record, None, Silent())
-    return found, time.monotonic() - began
+    seconds = time.monotonic() - began
+    failed = [one.failure for one in found.trials if one.failure is not None]
+    if failed:
+        raise SystemExit(f"{len(failed)} of {trials} trials failed: {failed[0]}")
+    return found, seconds
 
 
 def quantizations(folder: Path) -> tuple[Any, Any]:
