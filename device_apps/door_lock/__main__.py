@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device_apps.leaving import leave
 from edge.console import exit_code, printable_streams
 from edge.errors import RuntimeMissing
 
@@ -363,4 +364,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,3 +163,12 @@ def test_files_that_are_missing_or_no_text(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadRecipe, match="no TOML"):
         read_settings(Outer, tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_process_ends_with_its_code_and_all_it_said_whatever_is_left(left: bool) -> None:
+    code = "import threading, time\nfrom device_apps.leaving import leave\nprint('said')\n"
+    if left:
+        code += "threading.Thread(target=time.sleep, args=(600,)).start()\n"  # no daemon: Python would wait for it
+    done = subprocess.run([sys.executable, "-c", code + "leave(3)"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "said\n")
