@@ -1,22 +1,20 @@
-"""A search that really makes its files: the diabetes model quantized in eight ways, without training."""
+"""A search that really makes its files: a small classifier quantized in eight ways, without training or TensorFlow."""
 
-import dataclasses
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from edge.target import this_machine
-from edgetool.candidates import baseline_sequences, make
-from edgetool.conversion_worker import ConversionWorker, describe_model, load_source
-from edgetool.passes.post_training import Dynamic, Float16, Int8, Int16x8
-from edgetool.progress import Silent
+from edgetool.conversion_worker import load_source
+from edgetool.passes.post_training import Dynamic, Float16, Int8
 from edgetool.recipe import Recipe, TaskSource
-from edgetool.results import Results
 from edgetool.search.space import Axis, Space
 from edgetool.search.trial import Job
-from tests.conftest import REPOSITORY
+from tests import models
 
 SPACE = Space(
-    "tflite",
+    "onnx",
     (
         Axis(
             "quantize",
@@ -24,7 +22,8 @@ SPACE = Space(
                 (Float16(),),
                 (Dynamic(),),
                 *((Int8(samples=n),) for n in (8, 16, 32, 64)),
-                *((Int16x8(samples=n),) for n in (8, 16)),
+                (Int8(samples=64, calibration="percentile"),),
+                (Int8(samples=64, calibration="entropy"),),
             ),
         ),
     ),
@@ -33,12 +32,15 @@ SPACE = Space(
 
 @lru_cache(maxsize=1)
 def job(folder: Path) -> Job:
-    """A trial's job whose model is the float32 .tflite of recipes/models/diabetes.keras, made in `folder`."""
-    recipe = Recipe(REPOSITORY / "recipes/models/diabetes.keras", TaskSource("diabetes"), this_machine())
-    with ConversionWorker() as worker:
-        keras, _, _ = worker.call(describe_model, recipe.model, False)
-        task = load_source(recipe.task, keras)
-        passes = baseline_sequences(keras, ("litert",))["tflite"]
-        made = make("float32", passes, keras, recipe, task.sha256, Results(folder), worker, Silent())
-    model = dataclasses.replace(made.artifact, steps=())
-    return Job(0, (), 1.0, (), recipe, model, model, task.sha256, 1.0)
+    """A trial's job: an .onnx of 16 features and 4 classes, and data in `folder`, labelled by the model itself."""
+    from convert.load import describe
+    from edgetool.judge import run_on
+
+    model = describe(models.onnx_mlp())
+    rows = np.random.default_rng(0).normal(size=(240, 16)).astype(np.float32)
+    scores = run_on(model, {model.inputs[0].name: rows})[model.outputs[0].name]
+    labels = scores.argmax(axis=1)
+    data = folder / "data.npz"
+    np.savez(data, x_train=rows[:120], y_train=labels[:120], x_test=rows[120:], y_test=labels[120:])
+    recipe = Recipe(model.path, TaskSource(str(data)), this_machine())
+    return Job(0, (), 1.0, (), recipe, model, model, load_source(recipe.task, model).sha256, 1.0)
