@@ -48,7 +48,7 @@ def main() -> int:
         print("SKIPPED: the recordings are FLAC, and flac or the shared data is not here")
         return 0
     words = [recording(path) for path in files(SPEECH / "wakeword/alexa", few)]
-    noises = [recording(path) for name in NOISES for path in files(SPEECH / name, few)]
+    noises = [one for name in NOISES for one in readable(files(SPEECH / name, few))]
     model = MicroWake(open_engine(MODEL, "tflite"))
     rng = np.random.default_rng(SEED)
     noisy = [with_noise(around(one), noises[rng.integers(len(noises))], rng) for one in words]
