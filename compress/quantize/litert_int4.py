@@ -61,6 +61,7 @@ def quantize_int4(
         )
     source = write_model(parsed)
     result = read_model(_dense(source, dense)) if dense else parsed
+    _scale_zero_blocks(result)
     for layer in tables:
         _table(result, layer)
     skipped = quantize_convolutions(result, source, calibration, bits) if spatial else ()
@@ -97,6 +98,20 @@ def _dense(model: bytes, layers: list[WeightedOperator]) -> bytes:
             return bytes(work.quantize(enable_progress_report=False).quantized_model)
         except (ValueError, RuntimeError, KeyError) as error:
             raise BadModel(f"int4 of this .tflite failed: {error}", "use quantize.dynamic") from error
+
+
+def _scale_zero_blocks(model: Any) -> None:
+    """Give blocks of zeros a scale: LiteRT refuses one of zero, and any other says the same."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            found = tensor.quantization
+            if found is None or found.detailsType != schema.QuantizationDetails.BlockwiseQuantization:
+                continue
+            buffer = model.buffers[graph.tensors[found.details.scales].buffer]
+            scales = np.asarray(buffer.data, np.uint8).view(np.float16)
+            buffer.data = np.where(scales == 0, np.float16(1), scales).view(np.uint8)
 
 
 def _table(model: Any, layer: WeightedOperator) -> None:

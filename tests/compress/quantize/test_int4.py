@@ -58,6 +58,23 @@ def test_litert_embedding_and_dense(words: Any) -> None:
     assert sqnr_db(scores(source, "tflite"), scores(made.model, "tflite")) > 12  # 4 bits, three layers
 
 
+def test_outputs_that_are_pruned_away_are_no_reason_to_refuse_the_file(words: Any) -> None:
+    import keras
+
+    from convert.to_litert import to_litert
+
+    pruned = keras.models.clone_model(words)
+    pruned.set_weights(words.get_weights())
+    for layer in pruned.layers:
+        if isinstance(layer, keras.layers.Dense):
+            kernel, bias = layer.get_weights()
+            kernel[:, 3] = 0
+            layer.set_weights([kernel, bias])
+    source = to_litert(pruned, "float32", None)
+    made = litert_int4.quantize_int4(source)
+    assert sqnr_db(scores(source, "tflite"), scores(made.model, "tflite")) > 12
+
+
 def test_onnx_embedding_and_dense(words: Any) -> None:
     import onnx
 
