@@ -13,7 +13,7 @@ from edge.report import FallbackOp, Placement
 from edge.target import REFUSED, TARGETS, target
 from edgetool.doctor.advice import CHANGES, made_for
 from edgetool.doctor.checkup import Memory
-from edgetool.doctor.examine import TABLES, by_placement, by_table, examine
+from edgetool.doctor.examine import PROVABLE, TABLES, by_placement, by_table, examine
 from edgetool.doctor.tables.coral import CORAL
 from edgetool.doctor.tables.ethos_u import ETHOS_U55, ETHOS_U85
 from edgetool.doctor.tables.nvidia import CUDA, TENSORRT
@@ -39,7 +39,7 @@ def test_every_delegate_of_every_target_is_one_that_the_doctor_can_judge() -> No
     for one in TARGETS.values():
         assert one.delegates, one.name
         for name in one.delegates:
-            assert name in TABLES or name in {"cpu", "openvino", "xnnpack"}, (one.name, name)
+            assert name in TABLES or name in PROVABLE, (one.name, name)
             assert name in TABLES or name in DELEGATES, (one.name, name)
             wanted = DELEGATES[name].format if name in DELEGATES else TABLES[name].format
             engines = {"tflite": "litert", "onnx": "onnxruntime"}
@@ -109,7 +109,7 @@ def test_an_operation_that_no_accelerator_knows() -> None:
         assert finding.evidence == "by table"
     assert xnnpack.evidence == "unknown"
     assert (cpu.evidence, cpu.ops_accelerated) == ("proven here", cpu.ops_total)
-    assert "JetPack" in found.notes[-1]
+    assert "Jetson AI Lab" in found.notes[-1]
 
 
 def test_a_keras_model_is_judged_by_the_files_it_becomes() -> None:
