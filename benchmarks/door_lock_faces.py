@@ -1,6 +1,6 @@
 """How well the door lock tells people apart, float and int8, on real faces: the ORL set, people apart.
 
-    python -m benchmarks.door_lock_faces            about two minutes and a race; needs EDGETOOL_DATA
+    python -m benchmarks.door_lock_faces            about two minutes and a race; EDGETOOL_DATA, else ../shared/data
     python -m benchmarks.door_lock_faces --no-race  the figures of the race stay as they were
     python -m benchmarks.door_lock_faces --race     only the race; the others stay as they were
     python -m benchmarks.door_lock_faces --slice    four people on either side, for CI; writes nothing
@@ -14,6 +14,7 @@ which groups its people belong to, so there are no figures by group.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import numpy.typing as npt
 
 from benchmarks.det_curve import det_svg
 from benchmarks.door_lock_models import ROOT, Pair, made
+from benchmarks.door_lock_rig import SHARED
 from benchmarks.figures import RESULTS, Figure, table, write
 from edge.report import Interval, Skipped, from_plain
 
@@ -316,6 +318,7 @@ def main() -> int:
     parser.add_argument("--no-race", action="store_true", help="keep the figures of the last race")
     parser.add_argument("--race", action="store_true", help="race only, and keep the other figures")
     options = parser.parse_args()
+    os.environ.setdefault("EDGETOOL_DATA", str(SHARED))
     from recipes.faces import CALIBRATION, JUDGED, STILLS, missing
 
     if options.slice and (why := missing()):

@@ -1,6 +1,6 @@
 """How the door lock takes pictures of faces: six rendered species of attacks, and three real photographs.
 
-    python -m benchmarks.door_lock_spoof            some minutes; needs EDGETOOL_DATA
+    python -m benchmarks.door_lock_spoof            some minutes; EDGETOOL_DATA, else ../shared/data
     python -m benchmarks.door_lock_spoof --slice    two people, for CI; writes nothing
 
 105 presentations of each species and 105 alive, of people 16 to 30 of the ORL faces, one each of seven stills. All are
@@ -15,6 +15,7 @@ The threshold of liveness is 0.5, the model's own. `calibrated` is the one that 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.door_lock_models import made
+from benchmarks.door_lock_rig import SHARED
 from benchmarks.figures import Figure, table, write
 from edge.report import Interval
 
@@ -186,6 +188,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slice", action="store_true", help="two people, for CI; writes nothing")
     options = parser.parse_args()
+    os.environ.setdefault("EDGETOOL_DATA", str(SHARED))
     from recipes.faces import CALIBRATION, JUDGED, STILLS, missing
     from recipes.presentations import ATTACKS
 
