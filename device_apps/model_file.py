@@ -35,25 +35,29 @@ class Model:
 
 
 def checked_model(wanted: ModelFile, folder: Path) -> Model:
-    """The model of a file in `folder` that has its hash.
+    """The model of a file in `folder` that has its hash; nothing is parsed before that is known.
 
     Raises:
         CheckFailed: the file has another hash than the settings say.
         BadModel: it is missing, too large, or of no format that runs.
 
     """
-    model = read_model(folder / wanted.file)
-    if model.sha256 != wanted.sha256:
+    path = folder / wanted.file
+    content, found = _content(path)
+    if found != wanted.sha256:
         raise CheckFailed(
-            f"{folder / wanted.file} is another file than the settings say: sha256 {model.sha256[:12]}, "
-            f"not {wanted.sha256[:12]}",
+            f"{path} is another file than the settings say: sha256 {found[:12]}, not {wanted.sha256[:12]}",
             "copy the model again, or write its new hash into the settings",
         )
-    return model
+    return _parsed(path, content, found)
 
 
 def read_model(path: Path) -> Model:
     """As `checked_model`, whatever its hash."""
+    return _parsed(path, *_content(path))
+
+
+def _content(path: Path) -> tuple[bytes, str]:
     try:
         size = path.stat().st_size
         content = path.read_bytes() if size <= MAX_BYTES else b""
@@ -61,7 +65,10 @@ def read_model(path: Path) -> Model:
         raise BadModel(f"cannot read the model {path}: {error.strerror}") from error
     if size > MAX_BYTES:
         raise BadModel(f"{path} has {size} bytes; the models of an app have at most {MAX_BYTES}")
-    found = hashlib.sha256(content).hexdigest()
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def _parsed(path: Path, content: bytes, sha256: str) -> Model:
     suffix = path.suffix.lower()
     if suffix == ".edge":
         from edge.bundle import parse_bundle
@@ -69,7 +76,7 @@ def read_model(path: Path) -> Model:
         bundle = parse_bundle(content, path)
         manifest = bundle.manifest
         threshold = next(iter(manifest.thresholds.values()), None)
-        return Model(bundle.model, manifest.format, found, manifest.labels, threshold)
+        return Model(bundle.model, manifest.format, sha256, manifest.labels, threshold)
     if suffix not in {".onnx", ".tflite"}:
         raise BadModel(f"{path} is no model that runs here", "use .onnx, .tflite or .edge")
-    return Model(content, suffix[1:], found)
+    return Model(content, suffix[1:], sha256)

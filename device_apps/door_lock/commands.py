@@ -14,11 +14,12 @@ from device_apps.door_lock.camera import Camera
 from device_apps.door_lock.enrol import Advice, Enrolment, resemblances
 from device_apps.door_lock.match import Calibration, read_calibration, write_calibration
 from device_apps.door_lock.people import Person, checked_name, new_id
-from device_apps.door_lock.policy import AuditRules, ModelFile, Models, Policy
+from device_apps.door_lock.policy import AuditRules, Models, Policy
 from device_apps.door_lock.recogniser import open_vision
 from device_apps.door_lock.source import open_source
 from device_apps.door_lock.state import State
 from device_apps.durable import write_whole
+from device_apps.model_file import ModelFile
 from edge.artifact import sha256_of
 from edge.errors import BadData, BadInput, BadModel, CheckFailed
 

@@ -1,6 +1,5 @@
 """Models by pinned hash: checked before a runtime parses a byte of them, all three in one runtime."""
 
-import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,13 +7,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from device_apps.door_lock.policy import ModelFile, Models
+from device_apps.door_lock.policy import Models
+from device_apps.model_file import checked_model
 from edge.engines import Engine, Feeds, open_engine
-from edge.errors import BadModel, CheckFailed
+from edge.errors import BadModel
 from edge.report import Placement
 from edge.tensors import TensorSpec
-
-MAX_BYTES = 256 << 20
 
 
 class TimedEngine:
@@ -59,18 +57,18 @@ def open_models(models: Models, folder: Path) -> Mapping[str, TimedEngine]:
 
     """
     files = {"detector": models.detector, "liveness": models.liveness, "embedder": models.embedder}
-    contents = {part: checked_content(file, folder) for part, file in files.items()}
-    formats = {part: model_format for part, (_, model_format) in contents.items()}
+    found = {part: checked_model(file, folder) for part, file in files.items()}
+    formats = {part: model.format for part, model in found.items()}
     if len(set(formats.values())) > 1:
-        found = ", ".join(f"{part} {model_format}" for part, model_format in formats.items())
-        raise BadModel(f"one runtime runs all three models, but these need two: {found}", "edgetool convert --to onnx")
+        named = ", ".join(f"{part} {model_format}" for part, model_format in formats.items())
+        raise BadModel(f"one runtime runs all three models, but these need two: {named}", "edgetool convert --to onnx")
     opened: dict[str, TimedEngine] = {}
     plain = models.delegate == "cpu" and "onnx" in formats.values()
     settings = {"memory_pattern": "false"} if plain else {}  # 13 MB less for three models, at the same speed
     try:
-        for part, (content, model_format) in contents.items():
+        for part, model in found.items():
             engine = open_engine(
-                content, model_format, threads=models.threads, delegate=models.delegate, settings=settings
+                model.content, model.format, threads=models.threads, delegate=models.delegate, settings=settings
             )
             opened[part] = TimedEngine(engine)
     except Exception:
@@ -78,31 +76,3 @@ def open_models(models: Models, folder: Path) -> Mapping[str, TimedEngine]:
             engine.close()
         raise
     return opened
-
-
-def checked_content(model: ModelFile, folder: Path) -> tuple[bytes, str]:
-    """A model's bytes and its format, where the file has its hash. Raises as `open_models`."""
-    path = folder / model.file
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadModel(f"{path} has {path.stat().st_size} bytes; a door lock's models have at most {MAX_BYTES}")
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadModel(f"cannot read the model {path}: {error.strerror}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != model.sha256:
-        raise CheckFailed(
-            f"{path} is another file than the settings say: sha256 {found[:12]}, not {model.sha256[:12]}",
-            "copy the model again, or write its new hash into door-lock.toml",
-        )
-    suffix = path.suffix.lower()
-    if suffix == ".edge":
-        from edge.bundle import open_bundle
-
-        bundle = open_bundle(path)
-        if bundle.sha256 != model.sha256:
-            raise CheckFailed(f"{path} changed while it was read")
-        return bundle.model, bundle.manifest.format
-    if suffix not in {".onnx", ".tflite"}:
-        raise BadModel(f"{path} is no model that runs here", "use .onnx, .tflite or .edge")
-    return content, suffix[1:]

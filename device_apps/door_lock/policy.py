@@ -13,7 +13,6 @@ pin = 17
 ```
 """
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,24 +22,12 @@ from device_apps.door_lock.decision import Rules
 from device_apps.door_lock.home_assistant import HomeAssistantRules
 from device_apps.door_lock.lockout import LockoutRules
 from device_apps.door_lock.quality import QualityLimits
+from device_apps.model_file import ModelFile
 from device_apps.mqtt import Broker
 from device_apps.toml_settings import read_settings
 from device_apps.webhook import WebhookRules
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_PULSE_S = 5.0
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A model (.onnx, .tflite or .edge) beside the settings, and the hash that it must have."""
-
-    file: str
-    sha256: str
-
-    def __post_init__(self) -> None:
-        if not self.file or not _SHA256.fullmatch(self.sha256):
-            raise ValueError("sha256 is 64 digits 0-9 a-f, file is not empty")
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from device_apps.door_lock.people import Refused
 from device_apps.door_lock.policy import Policy
 from device_apps.door_lock.recogniser import Recogniser
 from device_apps.door_lock.source import open_source, shown
-from device_apps.door_lock.state import OnlyOne, State
+from device_apps.door_lock.state import State
 from device_apps.door_lock.watcher import Watcher
 from device_apps.events import Background, Event, Events, Listener
 from device_apps.memory import give_back
+from device_apps.only_one import OnlyOne
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
     """
     if not told.camera.startswith(("rtsp", "http", "tcp", "udp", "/dev/", "picamera2")) and not told.camera.isdigit():
         open_source(told.camera, policy.camera.fps).close()  # a wrong name is said at once
-    only = OnlyOne(state)
+    only = OnlyOne(state.folder, "door lock")
     events = Events()
 
     def tell(kind: str, **fields: object) -> None:

@@ -1,7 +1,5 @@
 """Where a lock keeps what it has to remember, and how the parts of that are opened."""
 
-import fcntl
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +8,10 @@ from device_apps.clock import Clock
 from device_apps.door_lock.lockout import Lockout, LockoutRules
 from device_apps.door_lock.people import People
 from device_apps.door_lock.pins import Pins
-from device_apps.durable import failed, remove_leftovers
+from device_apps.durable import remove_leftovers
 from device_apps.sealed_store import SealedStore
 from device_apps.store_key import StoreKey, store_key
-from edge.errors import EdgetoolError, EnvironmentFailed
+from edge.errors import EdgetoolError
 
 SETTINGS = "door-lock.toml"
 
@@ -85,25 +83,3 @@ def open_state(folder: Path) -> State:
     key = store_key(folder)
     remove_leftovers(folder)
     return State(folder, key)
-
-
-class OnlyOne:
-    """Held by the app that drives the door, so that there is one. Raises EnvironmentFailed: another holds it."""
-
-    def __init__(self, state: State) -> None:
-        path = state.folder / "running"
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise failed(path, error) from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            raise EnvironmentFailed(
-                f"another door lock runs on {state.folder}", "stop it first, or give another --state"
-            ) from None
-
-    def release(self) -> None:
-        """Let another app drive the door."""
-        os.close(self._descriptor)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from device_apps.clock import Clock, ClockWatch
 from device_apps.events import Background, Event, Events, Listener
+from device_apps.only_one import OnlyOne
 from device_apps.voice_assistant.assistant import Assistant, Ears
 from device_apps.voice_assistant.calibrate import read_calibration
 from device_apps.voice_assistant.cases import Cases
@@ -17,7 +18,7 @@ from device_apps.voice_assistant.network import Network
 from device_apps.voice_assistant.policy import Policy
 from device_apps.voice_assistant.reply import open_voice
 from device_apps.voice_assistant.source import is_file, open_source
-from device_apps.voice_assistant.state import OnlyOne, State
+from device_apps.voice_assistant.state import State
 from device_apps.voice_assistant.verifier import Verifier, read_verifier
 from edge.errors import EdgetoolError
 
@@ -45,7 +46,7 @@ def run(state: State, policy: Policy, told: Running, clock: Clock, listeners: tu
         EnvironmentFailed: another assistant runs on this state, or a runtime is not there.
 
     """
-    only = OnlyOne(state)
+    only = OnlyOne(state.folder, "voice assistant")
     try:
         if is_file(told.mic):
             open_source(told.mic).close()  # a wrong name is said at once

@@ -1,7 +1,5 @@
 """Where an assistant keeps what it has to remember: settings, models, whether it is muted, counts; never sound."""
 
-import fcntl
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +9,6 @@ from device_apps.store_key import StoreKey, store_key
 from device_apps.voice_assistant.cases import Cases
 from device_apps.voice_assistant.meter import Meter
 from device_apps.web.login import Password
-from edge.errors import EnvironmentFailed
 
 SETTINGS = "voice-assistant.toml"
 
@@ -82,25 +79,3 @@ def open_state(folder: Path) -> State:
     key = store_key(folder)
     remove_leftovers(folder)
     return State(folder, key)
-
-
-class OnlyOne:
-    """Held by the app that listens, so that there is one. Raises EnvironmentFailed: another holds it."""
-
-    def __init__(self, state: State) -> None:
-        path = state.folder / "running"
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise failed(path, error) from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            raise EnvironmentFailed(
-                f"another voice assistant runs on {state.folder}", "stop it first, or give another --state"
-            ) from None
-
-    def release(self) -> None:
-        """Let another app listen."""
-        os.close(self._descriptor)

@@ -10,8 +10,9 @@ import pytest
 from device_apps.door_lock.detect import Picture
 from device_apps.door_lock.match import Gallery
 from device_apps.door_lock.models import TimedEngine
-from device_apps.door_lock.policy import ModelFile, Models, Policy
+from device_apps.door_lock.policy import Models, Policy
 from device_apps.door_lock.vision import Vision
+from device_apps.model_file import ModelFile
 from edge.engines import open_engine
 
 FILES = {
