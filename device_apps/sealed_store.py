@@ -20,6 +20,7 @@ MAGIC = b"EDSEAL1\0"
 KEY_BYTES = 32
 NONCE_BYTES = 12
 SUFFIX = ".sealed"
+GOING = ".going"  # a record that is being deleted
 MAX_BYTES = 16 << 20
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -49,6 +50,9 @@ class SealedStore:
         except OSError as error:
             raise failed(folder, error) from error
         remove_leftovers(folder)
+        for going in folder.glob(f"*{SUFFIX}{GOING}"):
+            with contextlib.suppress(OSError):
+                _erase(going)
 
     def names(self) -> tuple[str, ...]:
         """The names of all records, sorted."""
@@ -110,13 +114,11 @@ class SealedStore:
 
         """
         path = self._path(name)
+        going = path.with_name(path.name + GOING)
         try:
-            size = path.stat().st_size
-            with contextlib.suppress(OSError), path.open("r+b") as file:  # a full disk must not keep it from going
-                file.write(b"\0" * size)
-                file.flush()
-                os.fsync(file.fileno())
-            path.unlink()
+            path.replace(going)  # what is half overwritten is no record
+            sync(self._folder)
+            _erase(going)
             path.with_name(path.name + TEMPORARY).unlink(missing_ok=True)  # of a write that was killed
             sync(self._folder)
         except FileNotFoundError:
@@ -131,3 +133,13 @@ class SealedStore:
 
     def _associated(self, name: str) -> bytes:
         return f"edgetool|{self._kind}|{name}".encode()
+
+
+def _erase(path: Path) -> None:
+    """Overwrite a file with zeros, on the disk, and remove it."""
+    size = path.stat().st_size
+    with contextlib.suppress(OSError), path.open("r+b") as file:  # a full disk must not keep it from going
+        file.write(b"\0" * size)
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink(missing_ok=True)

@@ -81,6 +81,26 @@ def test_deleting_overwrites_and_removes_leftovers_too(tmp_path: Path) -> None:
         store.delete("ann")
 
 
+def test_a_deletion_that_was_killed_leaves_no_damaged_record_and_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SealedStore(tmp_path, KEY, "person")
+    store.write("ann", b"of ann")
+
+    def killed(_path: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.delete("ann")
+    assert store.names() == ()
+    (left,) = tmp_path.iterdir()
+    assert not left.read_bytes().strip(b"\0"), "it was overwritten before"
+    assert SealedStore(tmp_path, KEY, "person").names() == ()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["", "../ann", "a/b", "Ann", "a" * 65, ".hidden", "a\n"])
 def test_names_that_are_no_plain_ones(tmp_path: Path, name: str) -> None:
     store = SealedStore(tmp_path, KEY, "person")
