@@ -1,7 +1,6 @@
 """What the page shows of a running lock: its events, its newest picture with what was seen, and the last decision."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from device_apps.events import Event
+from device_apps.web.server_sent import server_sent
 
 if TYPE_CHECKING:
     from device_apps.door_lock.camera import Camera
@@ -82,14 +82,7 @@ class Live:
 
     def lines(self) -> Iterator[str]:
         """The events as server-sent events, first those that are remembered."""
-        number, spoken_s = 0, time.monotonic()
-        while not self.stopping.is_set():
-            for own, event in self.newer_than(number, 0.5):
-                number, spoken_s = own, time.monotonic()
-                yield f"data: {event.as_json()}\n\n"
-            if time.monotonic() - spoken_s > 5:
-                spoken_s = time.monotonic()
-                yield ": still here\n\n"
+        return server_sent(self.newer_than, self.stopping)
 
 
 def annotated(picture: "Picture", frame: Event | None) -> "Picture":

@@ -1,11 +1,11 @@
 """What the page shows of a running assistant: its events, first those that are remembered."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 
 from device_apps.events import Event
+from device_apps.web.server_sent import server_sent
 
 KEPT = 100
 
@@ -41,11 +41,4 @@ class Live:
 
     def lines(self) -> Iterator[str]:
         """The events as server-sent events."""
-        number, spoken_s = 0, time.monotonic()
-        while not self.stopping.is_set():
-            for own, event in self.newer_than(number, 0.5):
-                number, spoken_s = own, time.monotonic()
-                yield f"data: {event.as_json()}\n\n"
-            if time.monotonic() - spoken_s > 5:
-                spoken_s = time.monotonic()
-                yield ": still here\n\n"
+        return server_sent(self.newer_than, self.stopping)

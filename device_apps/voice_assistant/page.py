@@ -1,37 +1,21 @@
-"""The assistant's page: waveform, wake score, transcript, intent, milliseconds; mute; the last triggers, to hear again.
-
-Everything is behind a password (a session's cookie; /metrics takes it by HTTP Basic, as Prometheus sends it).
-"""
+"""The assistant's page: waveform, wake score, transcript, intent, milliseconds; mute; the last triggers to hear."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, urlsplit
 
 from device_apps.clock import Clock
-from device_apps.metrics import CONTENT_TYPE
 from device_apps.voice_assistant.cases import Cases, wav
 from device_apps.voice_assistant.live import Live
 from device_apps.voice_assistant.meter import Meter
 from device_apps.voice_assistant.metrics import Metrics
 from device_apps.voice_assistant.state import State
-from device_apps.web.login import Attempts, Password, Sessions, basic_password
+from device_apps.web.login import Attempts, Password, Sessions
+from device_apps.web.pages import behind_password
 from edge.errors import BadInput, EdgetoolError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-
-FILES = Path(__file__).parent.parent / "web"
-MAX_BODY = 4096
-COOKIE = "voice_assistant_session"
-SAFE = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'self'; "
-    "script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
 
 @dataclass
@@ -91,91 +75,22 @@ class Room:
         return {"triggers": rows, "meter": self.meter.reading.as_plain(), "muted": self.state.muted, "cases": cases}
 
 
-def page_app(room: Room) -> "FastAPI":  # noqa: C901  # a list of routes, each a few lines
+def page_app(room: Room) -> "FastAPI":
     """The page of an assistant."""
-    from fastapi import Depends, FastAPI, HTTPException, Request
-    from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
-    from jinja2 import Environment, FileSystemLoader
+    from fastapi import HTTPException
+    from fastapi.responses import Response
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    pages = Environment(loader=FileSystemLoader(FILES), autoescape=True)
+    pages = behind_password(room, "voice_assistant", ("/mute", "/unmute", "/false"), sound=True)
 
-    def rendered(name: str, status: int = 200, **values: Any) -> Response:
-        return HTMLResponse(pages.get_template(name).render(**values), status, SAFE)
-
-    def signed_in(request: Request) -> None:
-        if not room.sessions.holds(request.cookies.get(COOKIE)):
-            raise HTTPException(303, headers={"Location": "/login"})
-
-    async def form(request: Request) -> dict[str, str]:
-        origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-            raise HTTPException(403, "a form of another page")
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_BODY:
-                raise HTTPException(413, f"at most {MAX_BODY} bytes")
-        try:
-            return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=10))
-        except ValueError:
-            raise HTTPException(400, "no form") from None
-
-    inside = [Depends(signed_in)]
-
-    @app.get("/static/{name}")
-    def static(name: str) -> Response:
-        if name not in {"style.css", "voice_assistant.js"}:
-            raise HTTPException(404)
-        return FileResponse(FILES / name, headers=SAFE)
-
-    @app.get("/login")
-    def login_page() -> Response:
-        return rendered("login.html")
-
-    @app.post("/login")
-    def login(given: dict[str, str] = Depends(form)) -> Response:  # noqa: B008  # FastAPI's way
-        wrong = room.admits(given.get("password"))
-        if wrong is not None:
-            return rendered("login.html", 403, wrong=wrong)
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, room.sessions.begin(), httponly=True, samesite="strict")
-        return answer
-
-    @app.post("/logout")
-    def logout(request: Request) -> Response:
-        room.sessions.end(request.cookies.get(COOKIE))
-        return RedirectResponse("/login", 303)
-
-    @app.get("/", dependencies=inside)
+    @pages.app.get("/", dependencies=pages.inside)
     def index(said: str = "") -> Response:
-        return rendered("voice_assistant.html", said=said[:300], **room.shown())
+        return pages.rendered("voice_assistant.html", said=said[:300], **room.shown())
 
-    @app.get("/events", dependencies=inside)
-    def events() -> Response:
-        return StreamingResponse(room.live.lines(), media_type="text/event-stream", headers=SAFE)
-
-    @app.get("/trigger/{number}.wav", dependencies=inside)
+    @pages.app.get("/trigger/{number}.wav", dependencies=pages.inside)
     def trigger(number: int) -> Response:
         replay = room.meter.replay(number)
         if replay is None:
             raise HTTPException(404)
-        return Response(wav(replay.samples), media_type="audio/wav", headers=SAFE)
+        return Response(wav(replay.samples), media_type="audio/wav", headers=pages.headers)
 
-    @app.get("/metrics")
-    def metrics(request: Request) -> Response:
-        given = basic_password(request.headers.get("authorization"))
-        if given is None or room.admits(given) is not None:
-            return Response("the password, by HTTP Basic", 401, {"WWW-Authenticate": "Basic"})
-        return Response(room.metrics.text(), media_type=CONTENT_TYPE, headers=SAFE)
-
-    def act(request: Request, given: dict[str, str] = Depends(form)) -> Response:  # noqa: B008  # FastAPI's way
-        try:
-            said = room.act(request.url.path, given)
-        except EdgetoolError as error:
-            said = error.message
-        return RedirectResponse(f"/?said={quote(said)}", 303)
-
-    for path in ("/mute", "/unmute", "/false"):
-        app.post(path, dependencies=inside)(act)
-    return app
+    return pages.app
