@@ -75,13 +75,13 @@ def running(rig: "Rig") -> dict[str, str]:
 
 def waves(count: int) -> list[Figure]:
     """The rollout that halts and the one that goes on, and what every device runs after each."""
-    from tests.edgetool.fleet.conv_bundle import conv_bundle
+    from tests.devices.bundles import litert_bundle
     from tests.edgetool.fleet.rig import Rig
 
     with tempfile.TemporaryDirectory(prefix="edgetool-fleet-") as name:
         folder = Path(name)
         os.environ["XDG_STATE_HOME"] = str(folder / "state")
-        one, two = (conv_bundle(folder / f"{word}.edge", scale, "generic-x86_64") for word, scale in BUNDLES)
+        one, two = (litert_bundle(folder / f"{word}.edge", scale, target="generic-x86_64") for word, scale in BUNDLES)
         with Rig(folder / "rig", count) as rig:
             for device in rig.names[1:]:
                 rig.stop(device)

@@ -220,15 +220,15 @@ def main() -> int:
     parser.add_argument("--until", help="HH:MM after which no cut begins; what was done is written")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args()
-    from tests.edgetool.fleet.conv_bundle import conv_bundle
+    from tests.devices.bundles import litert_bundle
 
     folder: Path = given.folder
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
     one, two = folder / "one.edge", folder / "two.edge"
     if not two.is_file():
-        conv_bundle(one, 1.0, "generic-aarch64")
-        conv_bundle(two, 1.01, "generic-aarch64")
+        litert_bundle(one, 1.0)
+        litert_bundle(two, 1.01)
     old = prepare(folder, one)
     measured = timed(folder, two)
     kept = folder / "cuts.jsonl"

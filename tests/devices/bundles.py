@@ -15,7 +15,14 @@ from tests.conftest import REPOSITORY
 MODEL = REPOSITORY / "edge" / "proof_models" / "conv.tflite"
 
 
-def litert_bundle(path: Path, scale: float, *, wrong: float = 0.0, requires: tuple[str, ...] = ()) -> Path:
+def litert_bundle(
+    path: Path,
+    scale: float,
+    *,
+    target: str = "generic-aarch64",
+    wrong: float = 0.0,
+    requires: tuple[str, ...] = (),
+) -> Path:
     """The convolutions that delegates are proven by, weights times `scale`; golden vectors from LiteRT here."""
     model = schema.ModelT.InitFromPackedBuf(bytearray(MODEL.read_bytes()), 0)
     for buffer in model.buffers:
@@ -35,7 +42,7 @@ def litert_bundle(path: Path, scale: float, *, wrong: float = 0.0, requires: tup
         Artifact(file, "tflite", engine.inputs, engine.outputs, ""),
         Golden({image.name: images}, {logits.name: answers}),
         name=path.stem,
-        target="generic-aarch64",
+        target=target,
         task="proof",
         preprocess={image.name: ArrayInput()},
         requires=requires,

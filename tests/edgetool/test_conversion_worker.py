@@ -70,15 +70,15 @@ def test_the_worker_of_a_killed_program_ends_and_leaves_nothing(tmp_path: Path) 
     )
     with subprocess.Popen([sys.executable, "-c", program, str(told)]) as parent:
         try:
-            wait_until(lambda: told.is_file() and " " in told.read_text())
+            assert soon(lambda: told.is_file() and " " in told.read_text())
         finally:
             parent.kill()
     process, scratch = told.read_text().split()
-    wait_until(lambda: not Path("/proc", process).exists() and not Path(scratch).exists())
+    assert soon(lambda: not Path("/proc", process).exists() and not Path(scratch).exists())
 
 
-def wait_until(held: Callable[[], bool], seconds: float = 60) -> None:
+def soon(held: Callable[[], bool], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
-    while not held():
-        assert time.monotonic() < end
+    while not held() and time.monotonic() < end:
         time.sleep(0.05)
+    return held()

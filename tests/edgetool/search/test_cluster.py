@@ -31,8 +31,6 @@ PATIENCE_S = 180.0
 IN_A_PLACE = Needs(named=((PLACE, 1.0),))
 TRIALS = real.SPACE.size
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-# An earlier form of the first was seen passing; no cluster started on the busy machine that these were rewritten on.
-UNSEEN = pytest.mark.xfail(strict=False, reason="not seen passing in this form yet: take the mark away once it was")
 
 
 def patient(start: Callable[[], Any]) -> Any:
@@ -91,7 +89,6 @@ def on_cluster(nodes: Nodes, folder: Path, store: Path, needs: Needs = ONE_CORE)
     return RayWorkers(nodes.cluster.address, None, needs, Results(folder, SharedStore(str(store))))
 
 
-@UNSEEN
 def test_a_trial_whose_node_is_killed_is_run_on_another_and_counted_once(
     nodes: Nodes, job: Job, tmp_path: Path
 ) -> None:
@@ -129,7 +126,6 @@ def test_a_trial_whose_node_is_killed_is_run_on_another_and_counted_once(
     nodes.cluster.remove_node(following)
 
 
-@UNSEEN
 def test_a_node_with_other_versions_takes_no_part(nodes: Nodes, job: Job, tmp_path: Path) -> None:
     other = tmp_path / "packages" / "keras-9.9.dist-info"
     other.mkdir(parents=True)
@@ -149,7 +145,6 @@ def test_a_node_with_other_versions_takes_no_part(nodes: Nodes, job: Job, tmp_pa
     nodes.cluster.remove_node(odd)
 
 
-@UNSEEN
 def test_where_every_node_has_other_data_the_search_ends(nodes: Nodes, job: Job, tmp_path: Path) -> None:
     stranger = dataclasses.replace(job, task_sha256="0" * 64, sequence=real.SPACE.sequence((0,)))
     with (
